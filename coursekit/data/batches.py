@@ -74,8 +74,9 @@ class TensorBatches:
         share = self.batch_size // self.world_size
         order = _order(len(self.inputs), self.steps, self.batch_size, self.seed, number)
         order = order.view(self.steps, self.world_size, share)[start:, self.rank].to(self.inputs.device)
-        for rows in order.split(max(1, self._ROWS // share)):
-            chosen = rows.reshape(-1)
+        block = max(1, self._ROWS // share)
+        for first in range(0, len(order), block):
+            chosen = order[first : first + block].reshape(-1)
             yield from zip(self.inputs[chosen].split(share), self.targets[chosen].split(share), strict=True)
 
 
