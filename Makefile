@@ -49,8 +49,16 @@ lint: $(STAMP) ## Check style (ruff), types (pyright) and who imports whom (impo
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: $(STAMP) ## Measure the training step against raw loops and other trainers
-	$(PYTHON) benchmarks/run.py
+bench: .bench-venv/.installed ## Measure the training step against raw loops and other trainers
+	.bench-venv/bin/python benchmarks/training_step.py mlp
+	.bench-venv/bin/python benchmarks/training_step.py cnn
+
+# The other trainers live in an environment of their own.
+.bench-venv/.installed: $(STAMP) benchmarks/requirements.txt
+	@echo "Setting up .bench-venv ..."
+	@PATH="$(BIN):$$PATH"; test -x .bench-venv/bin/python || uv venv --quiet --python $(BIN)/python .bench-venv
+	@PATH="$(BIN):$$PATH"; uv pip install --quiet --python .bench-venv/bin/python --constraint constraints.txt --editable . -r benchmarks/requirements.txt
+	@touch $@
 
 clean: ## Delete the virtual environment, caches and runs
 	rm -rf $(VENV) .bench-venv runs .pytest_cache .ruff_cache .hypothesis

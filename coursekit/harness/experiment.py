@@ -121,6 +121,8 @@ class Experiment:
         """
         if (at_least is None) == (at_most is None):
             raise ArgumentError(f"claim {id}", "one of at_least and at_most", got="both or none", fix="give one")
+        if any(claim.id == id for claim in self.claims):
+            raise ArgumentError(f"claim {id}", "a claim of its own name", got="the name twice", fix="rename one")
         value = float(value)
         if at_least is not None:
             claim = Claim(id, says, value, f">= {at_least:g}", value >= at_least)
