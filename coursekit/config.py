@@ -11,14 +11,13 @@ import difflib
 import hashlib
 import json
 import re
-import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from yaml.composer import ComposerError
 from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
@@ -26,8 +25,10 @@ from yaml.events import AliasEvent
 from coursekit.errors import ConfigError, Finding
 
 PROFILES = ("quick", "full", "gpu")
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 16
+_DEEPEST = 20
 _SHOWN = 60
+_LONGEST_PATH = 300
 
 
 class Settings(BaseModel):
@@ -49,7 +50,9 @@ class Training(Settings):
         default="auto", description="32, bf16 (mixed), 64, or auto (bf16 where the GPU has it)"
     )
     fused: bool = Field(default=True, description="true for PyTorch's fused optimizer kernels where there are any")
-    channels_last: bool = Field(default=False, description="true to lay images out by pixel, for convolutions")
+    channels_last: bool | None = Field(
+        default=None, description="true to lay images out by pixel, false not to, null for networks with convolutions"
+    )
     compile: bool = Field(default=False, description="true to compile the network (half a minute the first time)")
     loader: Literal["tensors", "workers"] = Field(
         default="tensors", description="tensors (data on the device) or workers (DataLoader)"
@@ -59,21 +62,40 @@ class Training(Settings):
     checkpoint_seconds: float = Field(default=20.0, ge=0, description="seconds between checkpoints inside a training")
     tensorboard: bool = Field(default=False, description="true to write a TensorBoard log too")
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _precision_in_words(cls, value: object) -> object:
+        return str(value) if type(value) is int else value  # `precision: 32` needs no quotes
+
 
 class _CoreLoader(yaml.SafeLoader):
-    """YAML 1.2's core schema, without aliases and without repeated keys.
+    """YAML 1.2's core schema, without aliases, tags, repeated keys and deep nesting.
 
     PyYAML's own rules (YAML 1.1) read `1e-3` as a string, `no` as a boolean and `1:30` as 90.
     """
 
     # Rebuilt below from nothing: the parent's table belongs to YAML 1.1.
     yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own way to start a table of resolvers
+    depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(AliasEvent):
-            event = self.peek_event()
+        event = self.peek_event()
+        if isinstance(event, AliasEvent):
             raise ComposerError(None, None, "aliases (*name) are not used here", event.start_mark)
-        return super().compose_node(parent, index)
+        if event.tag is not None:
+            raise ComposerError(None, None, "tags (!name) are not used here", event.start_mark)
+        if self.depth == _DEEPEST:
+            raise ComposerError(None, None, f"more than {_DEEPEST} nested levels", event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if any("\ud800" <= char <= "\udfff" for char in value):  # from an escape such as "\ud800"
+            raise ConstructorError(None, None, "half of a surrogate pair is no character", node.start_mark)
+        return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -87,6 +109,10 @@ class _CoreLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+class _CoreDumper(yaml.SafeDumper):
+    """Quotes what YAML 1.1 or the core schema would take for something else than a string."""
+
+
 _SCALARS = [
     ("null", r"~|null|Null|NULL|", [*"~nN", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
@@ -98,7 +124,8 @@ _SCALARS = [
     ),
 ]
 for _tag, _pattern, _first in _SCALARS:
-    _CoreLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+    for _kind in (_CoreLoader, _CoreDumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 # The parent's integer reader takes a leading 0 for octal and a colon for base 60.
 _CoreLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(str(node.value)))
 
@@ -111,7 +138,7 @@ def parse_yaml(text: str, where: str) -> Any:
         where: what to name in an error.
 
     Raises:
-        ConfigError: the text is not YAML, is too large, or uses aliases or repeated keys.
+        ConfigError: the text is not YAML, is too large or too deep, or uses aliases, tags or repeated keys.
     """
     if len(text) > MAX_BYTES:
         raise _refused(where, f"at most {MAX_BYTES} characters", f"{len(text)}", "shorten it")
@@ -122,10 +149,8 @@ def parse_yaml(text: str, where: str) -> Any:
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise _refused(where, f"valid YAML{place}", problem, "mend the text there") from None
-    except RecursionError:
-        raise _refused(where, "at most some hundred nested levels", "more", "flatten it") from None
-    except (ValueError, OverflowError, AttributeError, TypeError) as error:
-        raise _refused(where, "plain values: numbers, words, lists, mappings", error, "mend the value") from None
+    except ValueError:  # Python reads whole numbers of at most 4300 digits
+        raise _refused(where, "whole numbers of at most some thousand digits", "more", "shorten the number") from None
 
 
 def _refused(where: str, expected: str, got: object, fix: str) -> ConfigError:
@@ -144,31 +169,29 @@ def read_profiles(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         ConfigError: the file cannot be read or is not made of profiles.
     """
-    where = str(path)
+    where = _short(path, _LONGEST_PATH)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # a ValueError: the path holds a character that no path can hold
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise _refused(where, "a readable file", reason, "name an existing YAML file") from None
+    if len(raw) > MAX_BYTES:
+        raise _refused(where, f"at most {MAX_BYTES} bytes", "more", "shorten it")
+    try:
         text = raw.decode("utf-8")
-    except OSError as error:
-        raise _refused(where, "a readable file", error.strerror or error, "name an existing YAML file") from None
     except UnicodeDecodeError as error:
         raise _refused(where, "UTF-8 text", error.reason, "save the file as UTF-8") from None
     tree = parse_yaml(text, where)
-    if not isinstance(tree, dict):
-        raise _refused(where, "profiles at the top level", type(tree).__name__, "start with `quick:`")
+    if not isinstance(tree, dict) or not tree:
+        raise _refused(where, "profiles at the top level", json.dumps(tree), "start with `quick:`")
     findings = []
     for name, settings in tree.items():
         if name not in PROFILES:
             findings.append(_unknown(name, PROFILES, "a profile"))
         elif settings is not None and not isinstance(settings, dict):
-            findings.append(
-                Finding(
-                    name,
-                    "a mapping of settings",
-                    got=_short(settings),
-                    fix="write `key: value` lines below it",
-                )
-            )
+            fix = "write `key: value` lines below it"
+            findings.append(Finding(name, "a mapping of settings", got=_short(settings), fix=fix))
     if findings:
         raise ConfigError(where, findings)
     return {name: settings or {} for name, settings in tree.items()}
@@ -182,6 +205,8 @@ def resolve(
 ) -> SettingsT:
     """Build the configuration of one run: the model's defaults, then the profile, then the overrides.
 
+    A section that is given in part keeps the rest of the model's default for it.
+
     Args:
         model: the lesson's model.
         profiles: the file of profiles, or its content.
@@ -191,22 +216,21 @@ def resolve(
     Raises:
         ConfigError: one finding for each key that is unknown, of the wrong type or out of range.
     """
-    where = str(profiles) if isinstance(profiles, Path) else "profiles"
+    where = _short(profiles, _LONGEST_PATH) if isinstance(profiles, Path) else "profiles"
     table = read_profiles(profiles) if isinstance(profiles, Path) else profiles
     if profile not in table:
         raise ConfigError(where, [_unknown(profile, tuple(table), "a profile")])
     tree = json.loads(_to_json(table[profile], where))
+    known = tuple(known_keys(model))
     findings: list[Finding] = []
     for override in overrides:
-        finding = _lay_over(tree, override)
+        finding = _lay_over(tree, override, known)
         if finding is not None:
             findings.append(finding)
     try:
-        config = model.model_validate_json(_to_json(tree, where), strict=True)
+        config = model.model_validate_json(_to_json(_over(_sections(model), tree), where), strict=True)
     except ValidationError as error:
-        findings.extend(_findings(error, model))
-    except RecursionError:
-        findings.append(Finding("settings", "at most some hundred nested levels", fix="flatten it"))
+        findings.extend(findings_of(error, model))
     else:
         if not findings:
             return config
@@ -215,7 +239,7 @@ def resolve(
 
 def to_yaml(config: Settings) -> str:
     """Write a configuration as YAML that `parse_yaml` reads back to the same values."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_CoreDumper, sort_keys=False)
 
 
 def fingerprint(value: Settings | Mapping[str, Any]) -> str:
@@ -233,6 +257,21 @@ def known_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from known_keys(section, f"{prefix}{name}.")
 
 
+def findings_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Finding]:
+    """Yield what pydantic found wrong with the settings of a model, in our words."""
+    known = tuple(known_keys(model))
+    for item in error.errors(include_url=False, include_context=False):
+        place = item["loc"]
+        key = _short(".".join(str(part) for part in place))
+        if item["type"] == "extra_forbidden":
+            names = ".".join(part for part in place if isinstance(part, str))
+            yield Finding(key or "settings", "a setting that exists", got=repr(key), fix=_instead(names, known))
+            continue
+        expected = item["msg"][:1].lower() + item["msg"][1:].rstrip(".")
+        got = "" if item["type"] == "missing" else _short(json.dumps(item["input"], default=str, ensure_ascii=False))
+        yield Finding(key or "settings", _short(expected, 200), got=got, fix=_fix(model, place))
+
+
 def nearest(name: str, known: Sequence[str]) -> str | None:
     """Return the known name that looks most like `name`, or None when nothing is close."""
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.6)
@@ -246,49 +285,65 @@ def _to_json(tree: Any, where: str) -> str:
         raise _refused(where, "plain values: numbers, words, lists, mappings", error, "mend the value") from None
 
 
-def _lay_over(tree: dict[str, Any], override: str) -> Finding | None:
+def _lay_over(tree: dict[str, Any], override: str, known: Sequence[str]) -> Finding | None:
     """Set one `dotted.key=value` in the tree; return what is wrong with it, if anything."""
     key, equals, text = override.partition("=")
     parts = key.split(".")
-    if not equals or not all(part.isidentifier() for part in parts):
-        return Finding(
-            _short(override), "an override of the form key=value", fix="write for example `optimizer.lr=0.01`"
-        )
+    if not equals or not all(part and part.isprintable() for part in parts) or len(parts) > _DEEPEST:
+        where = _short(override) or "override"
+        return Finding(where, "an override of the form key=value", fix="write as in `training.epochs=5`")
+    if parts[0] not in known:
+        return _unknown(key, known, "a setting")
     try:
         value = parse_yaml(text, key)
-        json.dumps(value)
     except ConfigError as error:
         first = error.findings[0]
         return Finding(_short(key), first.expected, got=first.got, fix=first.fix)
-    except (ValueError, RecursionError) as error:
-        return Finding(_short(key), "a plain value", got=_short(error), fix="write a number, a word or a list")
     node = tree
     for part in parts[:-1]:
         child = node.setdefault(part, {})
         if not isinstance(child, dict):
-            return Finding(_short(key), f"{part!r} to be a section", got=_short(child), fix=f"set `{part}` itself")
+            part = _short(part)
+            return Finding(_short(key), f"a section {part}", got=_short(child), fix=f"set `{part}` itself")
         node = child
     node[parts[-1]] = value
     return None
 
 
-def _findings(error: ValidationError, model: type[BaseModel]) -> Iterator[Finding]:
-    for item in error.errors(include_url=False, include_context=False):
-        place = item["loc"]
-        key = _short(".".join(str(part) for part in place) or "settings")
-        if item["type"] == "extra_forbidden":
-            yield _unknown(key, tuple(known_keys(model)), "a setting")
-            continue
-        expected = item["msg"][:1].lower() + item["msg"][1:].rstrip(".")
-        got = "" if item["type"] in ("missing", "json_invalid") else _short(json.dumps(item["input"], default=str))
-        yield Finding(key, _short(expected, 200), got=got, fix=_fix(model, place))
+def _sections(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the model's own defaults for its sections, which need not be those of the section's class."""
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in model.model_fields.items()}
+    return {name: part.model_dump(mode="json") for name, part in defaults.items() if isinstance(part, BaseModel)}
+
+
+def _over(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """Lay one tree of settings over another, section by section."""
+    merged = base | tree
+    for name in base.keys() & tree.keys():
+        if isinstance(base[name], dict) and isinstance(tree[name], dict):
+            merged[name] = _over(base[name], tree[name])
+    return merged
 
 
 def _unknown(key: str, known: Sequence[str], kind: str) -> Finding:
-    leaf = key.rpartition(".")[2]
-    guess = nearest(key, known) or next((name for name in known if name.rpartition(".")[2] == leaf), None)
-    fix = f"write `{guess}`" if guess else f"use one of {', '.join(known)}"
-    return Finding(_short(key), f"{kind} that exists", got=f"{_short(key)!r}", fix=fix)
+    key = _short(key)
+    return Finding(key or "override", f"{kind} that exists", got=repr(key), fix=_instead(key, known))
+
+
+def _instead(key: str, known: Sequence[str]) -> str:
+    """Return what to write for an unknown dotted key: the same word elsewhere, or one like it."""
+    key = _short(key)
+    section, _, word = key.rpartition(".")
+    known = [name for name in known if not key.startswith(f"{name}.")]  # its own section is no mend
+    siblings = [name for name in known if name.rpartition(".")[0] == section]
+    names = {name.rpartition(".")[2]: name for name in [*reversed(known), *siblings]}
+    same = nearest(key, [name for name in known if name.endswith(f".{word}")]) or names.get(word)
+    like = nearest(word, [name.rpartition(".")[2] for name in siblings]) or nearest(word, [*names])
+    if key in known:  # `training.epochs: 5` in a file
+        return f"write `{word}` indented below `{section}`"
+    if same or like:
+        return f"write `{same or names[str(like)]}`"
+    return f"use one of {', '.join(siblings or [name for name in known if '.' not in name])}"
 
 
 def _fix(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
@@ -297,20 +352,18 @@ def _fix(model: type[BaseModel], place: tuple[int | str, ...]) -> str:
     description = None
     for part in place:
         section = _section(annotation)
-        if section is None or part not in section.model_fields:
-            break
-        field = section.model_fields[str(part)]
+        if isinstance(part, int) or section is None or part not in section.model_fields:
+            continue
+        field = section.model_fields[part]
         annotation, description = field.annotation, field.description
     return f"give {description.rstrip('.')}" if description else "change the value"
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """Return the model inside an annotation such as `Section` or `Section | None`."""
+    """Return the model inside an annotation such as `Section`, `Section | None` or `tuple[Section, ...]`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return next((found for part in typing.get_args(annotation) if (found := _section(part))), None)
-    return None
+    return next((found for part in typing.get_args(annotation) if (found := _section(part))), None)
 
 
 def _short(value: object, limit: int = _SHOWN) -> str:

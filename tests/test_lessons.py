@@ -58,8 +58,9 @@ def test_the_stubs_follow_the_solution(name):
     """Names, signatures and docstrings; the bodies are the learner's."""
     entry = catalog.lesson(name)
     names = [part for exercise in entry.exercises for part in exercise.names]
-    texts = [(entry.folder / part).read_text(encoding="utf-8") for part in ("exercises.py", "solution.py")]
-    assert drift(*texts, names) == []
+    stubs = (entry.folder / "exercises.py").read_text(encoding="utf-8")
+    solution = (entry.folder / "solution.py").read_text(encoding="utf-8")
+    assert drift(stubs, solution, names) == []
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -82,7 +83,7 @@ def test_the_graders_prove_themselves_on_many_seeds(name):
 @pytest.mark.parametrize("name", LESSONS)
 @pytest.mark.parametrize("seeds", [[0, 1, 2], [3, 4, 5], [6, 7, 8]], ids=str)
 def test_every_claim_holds(name, seeds, tmp_path):
-    """The quick profile on three times three seeds: a claim that holds for one choice of seeds alone teaches nothing."""
+    """The quick profile on three times three seeds: what holds for one choice of seeds alone teaches nothing."""
     chosen = f"seeds={json.dumps(seeds)}"
     command = [sys.executable, "-m", "coursekit", "run", name, "--quick", "--out", str(tmp_path), "--quiet", chosen]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

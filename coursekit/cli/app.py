@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -23,15 +27,26 @@ READER_GONE = 141
 class Verbs(TyperGroup):
     """The verbs, with a word on Ctrl-C; a closed pipe must not end as typer has it, with 1 for "did not pass"."""
 
-    def invoke(self, ctx: typer.Context) -> object:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read the command line."""
+        with _ending():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
         """Run the verb that the command line names."""
-        try:
+        with _ending():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            print("\ncoursekit: stopped; trainings that were finished are kept", file=sys.stderr)
-            raise typer.Exit(128 + signal.SIGINT) from None
-        except BrokenPipeError:
-            raise typer.Exit(READER_GONE) from None
+
+
+@contextmanager
+def _ending() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("\ncoursekit: stopped; trainings that were finished are kept", file=sys.stderr)
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except BrokenPipeError:
+        raise typer.Exit(READER_GONE) from None
 
 
 app = typer.Typer(
@@ -58,8 +73,13 @@ for _verb in (listing, run, hint, grade, verify, doctor, download):
 
 def main() -> None:
     """Run the program and exit: 0 done, 1 something did not pass, 2 wrong use or bad input, 3 our error."""
+    # Read by OpenMP when torch is imported: tiny work waits for a second thread longer than it computes. `fit`
+    # raises the number again where a network is large enough.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # terminals that cannot show a minus sign or an é
     try:
-        app()
+        app(prog_name="coursekit")
     except UserError as error:
         print(f"coursekit: {error}", file=sys.stderr)
         sys.exit(2)

@@ -38,7 +38,7 @@ def grade(
         print(reporting.heading(report))
         for line, colour in reporting.table(entry, report):
             typer.secho(f"  {line}", fg=colour)
-        for part in report.exercises:
-            print("".join(f"\n{line}" for line in reporting.details(entry, part)), end="")
+        for line in reporting.details(entry, report, {}):
+            print(line)
         print(f"\n{reporting.closing(report)}")
     raise typer.Exit(report.exit_code)

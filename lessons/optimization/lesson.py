@@ -405,13 +405,16 @@ def sweep_batch_sizes(config: Config, experiment: Experiment, data: Data) -> Non
     sizes = [size for size in config.batch_sizes.sizes if size <= len(data.train)]
     loss: dict[str, list[list[float]]] = {"same rate": [], "rate scaled with the batch": []}
     for size in sizes:
-        for name, rate in (
-            ("same rate", config.rates.sgd),
-            ("rate scaled with the batch", config.rates.sgd * size / config.batch_sizes.base_size),
-        ):
-            if size != config.batch_sizes.base_size or name == "same rate":
-                runs = train(config, experiment, data, f"batch {size}, {name}", _momentum(rate), batch_size=size)
-            loss[name].append([run.history[-1]["val_loss"] if run.history else math.nan for run in runs])
+        rates = {
+            "same rate": config.rates.sgd,
+            "rate scaled with the batch": config.rates.sgd * size / config.batch_sizes.base_size,
+        }
+        trained: dict[float, list[Run]] = {}
+        for name, rate in rates.items():
+            if rate not in trained:  # at the base size the two are one
+                label = f"batch {size}, {name}"
+                trained[rate] = train(config, experiment, data, label, _momentum(rate), batch_size=size)
+            loss[name].append([run.history[-1]["val_loss"] if run.history else math.nan for run in trained[rate]])
     experiment.figure(
         "batch-sizes",
         plots.curves(

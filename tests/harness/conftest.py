@@ -1,4 +1,4 @@
-"""A small training that every harness test can shape: real digits, a tiny network, dropout that draws random numbers."""
+"""A small training that every harness test can shape: real digits, a tiny network, dropout that draws numbers."""
 
 from __future__ import annotations
 

@@ -97,13 +97,15 @@ def test_how_batches_arrive_does_not_change_them(digits, build, changes):
 
 def test_channels_last_is_only_a_layout(digits):
     runs = []
-    for channels_last in (False, True):
+    for channels_last in (False, None):
         runtime.seed_everything(0)
-        network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(256, 10))
+        network = nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Flatten(), nn.Linear(256, 10)
+        )
         module = Classifier(network, optimizer=lambda p: torch.optim.SGD(p, lr=0.05))
         runs.append(fit(module, digits, settings(channels_last=channels_last), quiet=True))
-        weight = network.get_parameter("0.weight")
-        assert weight.is_contiguous(memory_format=torch.channels_last) or not channels_last
+        weight = network.get_parameter("1.weight")
+        assert weight.is_contiguous() is (channels_last is False)
     assert runs[0].curve("loss") == pytest.approx(runs[1].curve("loss"), rel=1e-4)
 
 
@@ -236,7 +238,7 @@ def test_a_full_disk_keeps_the_former_checkpoint(digits, build, tmp_path, monkey
         original(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="no space left on device.*Fix: free some disk space"):
+    with pytest.raises(OutputError, match=r"no space left on device.*Fix: free some disk space"):
         fit(build(), digits, settings(checkpoint_seconds=0.0), out=tmp_path / "b", quiet=True)
     monkeypatch.undo()
     kept = read_checkpoint(tmp_path / "b" / "last.ckpt")
