@@ -24,7 +24,7 @@ class Sweep(Settings):
         default=(0.01, 0.1, 0.3, 1.0), min_length=1, description="rates for SGD, with and without momentum"
     )
     adam: tuple[float, ...] = Field(
-        default=(3e-4, 1e-3, 3e-3, 1e-2), min_length=1, description="rates for RMSprop and Adam"
+        default=(3e-4, 1e-3, 3e-3), min_length=1, description="rates for RMSprop and Adam"
     )
 
 
@@ -39,7 +39,7 @@ class Schedules(Settings):
 class BatchSizes(Settings):
     """The batch-size sweep, with the learning rate kept and with it scaled."""
 
-    sizes: tuple[int, ...] = Field(default=(16, 64, 256), min_length=2, description="batch sizes, in rising order")
+    sizes: tuple[int, ...] = Field(default=(32, 64, 256), min_length=2, description="batch sizes, in rising order")
     base_size: int = Field(default=64, gt=0, description="the batch size that the rate belongs to")
 
 
