@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import tomllib
@@ -13,9 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
-from coursekit.config import Settings, nearest
+from coursekit.config import Settings, findings_of, nearest
 from coursekit.errors import ConfigError, Finding, LessonError
 
 
@@ -144,6 +145,10 @@ def _lessons(top: Path) -> tuple[Lesson, ...]:
         if first.order == second.order:
             findings.append(Finding(f"{second.id}.order", "an order of its own", got=second.order, fix="change one"))
     for entry in found:
+        if entry.id != entry.folder.name:
+            findings.append(Finding(f"{entry.id}.id", "the folder's name", got=entry.folder.name, fix="leave id out"))
+        for name in sorted(set(entry.needs) - {other.id for other in found}):
+            findings.append(Finding(f"{entry.id}.needs", "lessons that exist", got=name, fix="mend the name"))
         codes = [exercise.id for exercise in entry.exercises] + [exercise.code for exercise in entry.exercises]
         for name in sorted({name for name in codes if codes.count(name) > 1}):
             findings.append(Finding(f"{entry.id}.exercises", "ids and codes used once", got=name, fix="rename one"))
@@ -158,22 +163,12 @@ def _read_all(top: Path) -> Iterator[Lesson]:
             tree = tomllib.loads(file.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(str(file), [Finding("text", "readable TOML", got=error, fix="mend it there")]) from None
-        tree = {"id": file.parent.name, **tree, "folder": file.parent}
+        tree = {"id": file.parent.name, **tree, "folder": str(file.parent)}
         try:
-            yield TypeAdapter(Lesson).validate_python(tree)
+            # Through JSON, where strict means what it says: lists become tuples, but true is no number.
+            yield Lesson.model_validate_json(json.dumps(tree, default=str), strict=True)
         except ValidationError as error:
-            raise ConfigError(
-                str(file),
-                [
-                    Finding(
-                        ".".join(map(str, item["loc"])),
-                        item["msg"],
-                        got=repr(item["input"])[:60],
-                        fix="mend it",
-                    )
-                    for item in error.errors(include_url=False, include_context=False)
-                ],
-            ) from None
+            raise ConfigError(str(file), list(findings_of(error, Lesson))) from None
 
 
 def _suggest(name: str, known: list[str], command: str) -> str:

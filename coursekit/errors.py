@@ -71,11 +71,15 @@ class Finding:
 
 
 class ConfigError(UserError):
-    """A configuration is not valid; every finding is listed, not only the first."""
+    """A configuration is not valid; every finding is listed, not only the first (up to twenty of them)."""
+
+    _LISTED = 20
 
     def __init__(self, where: str, findings: Sequence[Finding]) -> None:
         self.findings = tuple(findings)
-        lines = "\n".join(f"  - {finding}" for finding in self.findings)
+        lines = "\n".join(f"  - {finding}" for finding in self.findings[: self._LISTED])
+        if len(self.findings) > self._LISTED:
+            lines += f"\n  and {len(self.findings) - self._LISTED} more"
         count = f"{len(self.findings)} setting" + ("s" if len(self.findings) > 1 else "")
         self.where, self.expected, self.got, self.fix = where, f"{count} to mend", "", "see each line"
         CourseError.__init__(self, f"{where}: {count} to mend:\n{lines}")
@@ -121,4 +125,7 @@ class StoppedError(CourseError):
 
     def __init__(self, signal_number: int) -> None:
         self.signal_number = signal_number
-        super().__init__("stopped; everything up to here is saved, and the same command continues from it")
+        super().__init__(signal_number)
+
+    def __str__(self) -> str:
+        return "stopped; everything up to here is saved, and the same command continues from it"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ _FIXES = {
     errno.EROFS: "choose a folder on a writable disk",
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
+    errno.ENOENT: "create its folder first, or choose a folder that exists",
     errno.ENOTDIR: "choose a path whose parents are folders",
     errno.EEXIST: "choose a path that is not taken by a file",
     errno.EISDIR: "choose a path that is not taken by a folder",
@@ -52,7 +54,7 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
     """
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
         with os.fdopen(descriptor, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
@@ -60,9 +62,11 @@ def write_atomically(path: Path, content: str | bytes) -> Path:
         os.chmod(temporary, 0o666 & ~_UMASK)  # mkstemp makes files that only their owner may read
         os.replace(temporary, path)
     except (OSError, ValueError) as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise output_error(path, error) from None
+    finally:  # also after Ctrl-C; once renamed, it is no longer there
+        if temporary is not None:
+            with suppress(OSError):
+                os.unlink(temporary)
     return path
 
 
@@ -79,7 +83,7 @@ def output_error(path: Path, error: OSError | ValueError) -> OutputError:
     """Turn an operating system's refusal into an error that names the mend."""
     number = error.errno if isinstance(error, OSError) else None
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    fix = _FIXES.get(number or 0, "choose another folder with --out")
+    fix = _FIXES.get(number or 0, "choose another place")
     return OutputError(str(path), "a place that can be written to", got=reason.lower(), fix=fix)
 
 

@@ -17,7 +17,7 @@ def read(root: Path) -> dict[str, str]:
         tree = json.loads((root / FOLDER / "progress.json").read_text(encoding="utf-8"))
         verdicts = tree["verdicts"]
         return {key: value for key, value in verdicts.items() if isinstance(value, str)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -83,18 +83,18 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write device=auto") from None
+        raise DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write training.device=auto") from None
     if device.type == "cpu":
-        return device
+        return torch.device("cpu")  # without an index: there is only one
     if device.type != "cuda":
-        raise DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write device=auto")
+        raise DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write training.device=auto")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= count:
         raise DeviceError(
             "device",
             f"a CUDA device that this machine has ({count} found)",
             got=repr(name),
-            fix="run on the CPU with device=cpu, or see what is here with `coursekit doctor`",
+            fix="run on the CPU with training.device=cpu, or see what is here with `coursekit doctor`",
         )
     return device
 

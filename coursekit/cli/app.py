@@ -72,7 +72,10 @@ for _verb in (listing, run, hint, grade, verify, doctor, download):
 
 
 def main() -> None:
-    """Run the program and exit: 0 done, 1 something did not pass, 2 wrong use or bad input, 3 our error."""
+    """Run the program and exit: 0 done, 1 something did not pass, 2 wrong use or bad input, 3 our error.
+
+    A program that a signal stopped ends as in a shell, with 128 and the signal's number.
+    """
     # Read by OpenMP when torch is imported: tiny work waits for a second thread longer than it computes. `fit`
     # raises the number again where a network is large enough.
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -40,5 +40,5 @@ def grade(
             typer.secho(f"  {line}", fg=colour)
         for line in reporting.details(entry, report, {}):
             print(line)
-        print(f"\n{reporting.closing(report)}")
+        print(f"\nscore {report.score:g} of {report.max_score:g}; the same inputs again: --seed {report.seed}")
     raise typer.Exit(report.exit_code)

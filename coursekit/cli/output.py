@@ -1,4 +1,4 @@
-"""What several verbs share: the option for JSON, and the words for tables on a terminal."""
+"""What several verbs share: the option for JSON, and the writing of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_json_to(target: str, value: Any) -> None:
         OutputError: the file cannot be written.
     """
     if target == "-":
-        json.dump(value, sys.stdout, indent=2, ensure_ascii=False)
+        json.dump(value, sys.stdout, indent=2, allow_nan=False, ensure_ascii=False)
         print()
         return
     from coursekit.files import write_json

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import sys
 from contextlib import nullcontext
@@ -86,7 +87,7 @@ class Experiment:
                 got=f"{label}, seed {seed}, twice",
                 fix="rename",
             )
-        folder = self.out / "trainings" / f"{label.replace(' ', '-').replace('/', '-')}-seed{seed}"
+        folder = self.out / "trainings" / f"{re.sub('[^A-Za-z0-9.]+', '-', label)}-seed{seed}"
         run = fit(
             module,
             data,
