@@ -83,11 +83,11 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write training.device=auto") from None
+        raise _unknown_device(name) from None
     if device.type == "cpu":
         return torch.device("cpu")  # without an index: there is only one
     if device.type != "cuda":
-        raise DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write training.device=auto")
+        raise _unknown_device(name)
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if (device.index or 0) >= count:
         raise DeviceError(
@@ -97,6 +97,10 @@ def choose_device(name: str = "auto") -> torch.device:
             fix="run on the CPU with training.device=cpu, or see what is here with `coursekit doctor`",
         )
     return device
+
+
+def _unknown_device(name: str) -> DeviceError:
+    return DeviceError("device", "auto, cpu, cuda or cuda:<n>", got=repr(name), fix="write training.device=auto")
 
 
 def choose_precision(name: Precision, device: torch.device) -> Literal["32", "bf16", "64"]:

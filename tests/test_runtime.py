@@ -92,7 +92,8 @@ def test_auto_takes_a_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, co
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:", "cuda:-1", "cuda:x", "cuda:1:2", "a\x00b", "mps", "meta", "CPU"])
 def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(DeviceError, match=r"device: auto, cpu, cuda or cuda:<n>\. Got .* Fix: write training.device=auto\."):
+    words = r"device: auto, cpu, cuda or cuda:<n>\. Got .* Fix: write training\.device=auto\."
+    with pytest.raises(DeviceError, match=words):
         runtime.choose_device(name)
 
 

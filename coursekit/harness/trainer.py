@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import math
 import os
-import signal
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import lightning.pytorch as lightning
 import torch
@@ -26,19 +23,16 @@ from coursekit import runtime
 from coursekit.config import Training, fingerprint
 from coursekit.data import Data, Split
 from coursekit.data.batches import Batch, Batches, TensorBatches, WorkerBatches
-from coursekit.errors import DeviceError, DivergedError, StoppedError
+from coursekit.errors import DeviceError
 from coursekit.files import make_folder
 from coursekit.harness.bar import Bar
 from coursekit.harness.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint
 from coursekit.harness.module import Blocks, Module, nothing
-from coursekit.harness.run import Run, write_history
+from coursekit.harness.pilot import Pilot
+from coursekit.harness.run import Run
 from coursekit.metrics import Stopwatch
 
 CHECKPOINT = "last.ckpt"
-HISTORY = "history.csv"
-# What is evaluated at once: rows on a GPU, numbers in the input on a CPU.
-_GPU_ROWS = 4096
-_CPU_NUMBERS = 1 << 16
 
 
 def fit(
@@ -76,48 +70,19 @@ def fit(
         StoppedError: Ctrl-C or SIGTERM; a checkpoint was written first.
         DeviceError, OutputError, ArgumentError: the settings do not fit this machine, disk or data.
     """
+    processes = _Processes.from_environment()
     device = runtime.choose_device(training.device)
-    precision = runtime.choose_precision(training.precision, device)
-    module.position.mixed = precision == "bf16"
-    train, validation = data.train.to(device), data.validation.to(device)
-    module.to(device)
-    if precision == "64":
-        module.double()
-        train, validation = _double(train), _double(validation)
-    if _lays_out_by_pixel(training.channels_last, module, train.inputs):
-        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    share = {"seed": seed, "rank": rank, "world_size": world}
-    batches: Batches
-    if training.loader == "workers":
-        batches = WorkerBatches(
-            train.inputs.cpu(),
-            train.targets.cpu(),
-            training.batch_size,
-            device=device,
-            workers=training.workers,
-            **share,
-        )
-    else:
-        batches = TensorBatches(train.inputs, train.targets, training.batch_size, **share)
-
-    mark = fingerprint(
-        {
-            # How often checkpoints are written does not change what is trained.
-            "training": training.model_dump(exclude={"checkpoint_seconds", "tensorboard", "threads", "workers"}),
-            "seed": seed,
-            "identity": identity,
-            "data": [data.name, list(train.inputs.shape), _checksum([train.inputs, train.targets])],
-            "module": [str(module), _checksum(list(module.state_dict().values()))],
-        }
-    )
+    if processes.count > 1 and device.type == "cuda":
+        device = torch.device("cuda", processes.local_rank)
+    train, validation = _place(module, data, training, device)
+    batches = _batches(train, training, device, seed, processes)
     run = Run(label, seed, steps_per_epoch=batches.steps, module=module)
     if device.type == "cuda":
         run.watch = Stopwatch(synchronise=partial(torch.cuda.synchronize, device))
+    mark = _mark(module, data.name, train, training, seed, identity)
     resume = None
     if out is not None:
-        make_folder(out)
-        run.checkpoint = out / CHECKPOINT
+        run.checkpoint = make_folder(out) / CHECKPOINT
         if run.checkpoint.exists():
             resume = read_checkpoint(run.checkpoint, mark)
             run.restore(resume[KEY])
@@ -125,39 +90,22 @@ def fit(
         module.load_state_dict(resume["state_dict"])
         return run
 
-    total = training.epochs * batches.steps
-    count = training.threads or runtime.choose_threads(_multiplications(module, next(batches.epoch(0))))
-    blocks = Blocks(batches, block=1 if world > 1 else batches.steps)
+    threads = training.threads or runtime.choose_threads(_multiplications(module, next(batches.epoch(0))))
+    blocks = Blocks(batches, block=1 if processes.count > 1 else batches.steps)
+    done = resume[KEY]["position"]["step"] if resume else 0
+    quiet = quiet or processes.rank > 0
     stop = runtime.StopSignal()
     with (
-        Bar(label, total, done=resume[KEY]["position"]["step"] if resume else 0, quiet=quiet or rank > 0) as bar,
-        runtime.threads(count),
+        Bar(label, training.epochs * batches.steps, done=done, quiet=quiet) as bar,
+        runtime.threads(threads),
         stop.listening(),
         _quiet_lightning(),
     ):
-        pilot = _Pilot(run, blocks, validation, training, stop, bar, mark)
-        pilot.if_diverged = if_diverged
-        module.fused = training.fused
+        pilot = Pilot(run, blocks, validation, training, stop, bar, mark, if_diverged)
+        trainer = _trainer(training, device, processes, pilot, out)
+        module.fused, module.after_step = training.fused, pilot.after_step
         if training.compile:
             module.network.compile()
-        trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
-            devices=_devices(device, world),
-            num_nodes=max(1, world // int(os.environ.get("LOCAL_WORLD_SIZE", world))),
-            strategy="ddp" if world > 1 else "auto",
-            max_epochs=training.epochs,
-            callbacks=[pilot],
-            plugins=[AtomicCheckpointIO()],
-            logger=_tensorboard(out) if training.tensorboard and out is not None else False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            limit_val_batches=0,
-            log_every_n_steps=1,  # of blocks: we log once an epoch
-            default_root_dir=out,
-        )
-        module.after_step = pilot.after_step
         try:
             trainer.fit(module, blocks, ckpt_path=run.checkpoint if resume else None, weights_only=True)
         except SIGTERMException:  # Lightning listens too; `stop` heard the same signal
@@ -169,156 +117,34 @@ def fit(
     return run
 
 
-class _Pilot(lightning.Callback):
-    """Everything that happens around the steps: the clock, the bar, the history, checkpoints, stopping."""
+@dataclass(frozen=True)
+class _Processes:
+    """Which of how many processes this is, as `torchrun` and Slurm's launchers say in the environment."""
 
-    if_diverged: Literal["raise", "stop"] = "raise"
+    rank: int = 0
+    local_rank: int = 0
+    count: int = 1
+    count_here: int = 1
 
-    def __init__(
-        self,
-        run: Run,
-        blocks: Blocks,
-        validation: Split,
-        training: Training,
-        stop: runtime.StopSignal,
-        bar: Bar,
-        mark: str,
-    ) -> None:
-        self.run, self.blocks, self.validation, self.training = run, blocks, validation, training
-        self.stop, self.bar, self.mark = stop, bar, mark
-        self.saves_inside_epochs = len(blocks) == 1
-        self.random_state: dict[str, Any] | None = None
-        self.warm = False
-        self.next_look = 0.0
-        self.next_save = time.monotonic() + training.checkpoint_seconds
+    @classmethod
+    def from_environment(cls) -> _Processes:
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", count))
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0")), count, here)
 
-    # ------------------------------------------------------------------ once a step
 
-    def after_step(self) -> None:
-        """Look at the clock; every tenth of a second look at everything else."""
-        now = time.monotonic()
-        if self.stop.number is None and now < self.next_look:
-            return
-        position = self.module.position
-        if not self.warm:
-            self.run.watch.end_warmup()
-            self.warm = True
-        self.next_look = now + 0.1
-        self.bar.advance_to(position.step)
-        # At an epoch's last step the epoch is closed first: on_train_epoch_end looks again.
-        if self.saves_inside_epochs and position.step < position.first + self.blocks.batches.steps:
-            self._save_if_due(stopping=self.stop.number is not None)
-
-    # ------------------------------------------------------------------ once an epoch
-
-    def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        self.trainer = trainer
-        assert isinstance(pl_module, Module)
-        self.module = pl_module
-        # Lightning counts epochs for itself; after a resume it goes on from those in the history.
-        done = len(self.run.history)
-        vars(trainer.fit_loop.epoch_progress.current).update(ready=done, started=done, processed=done, completed=done)
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        position = self.module.position
-        self.blocks.epoch = trainer.current_epoch
-        self.blocks.start = position.step - position.first
-        if self.random_state is not None:
-            runtime.set_random_state(self.random_state)
-            self.random_state = None
-        self.run.watch.start()
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        run, position = self.run, self.module.position
-        means = {name: self._mean_over_processes(value) for name, value in position.means().items()}
-        run.watch.pause()
-        if not math.isfinite(means.get("loss", 0.0)):
-            self._diverge()
-            return
-        scores = self.module.evaluate(_chunks(self.validation))
-        run.history.append(
-            {
-                "epoch": trainer.current_epoch + 1,
-                "step": position.step,
-                "lr": float(self.module.optimizer.param_groups[0]["lr"]),
-                **means,
-                **{f"val_{name}": value for name, value in scores.items()},
-                "seconds": run.watch.seconds,
-            }
-        )
-        position.begin_epoch()
-        for logger in trainer.loggers:
-            logger.log_metrics(run.history[-1], position.step)
-        self.bar.note("  ".join(f"{name} {value:.3f}" for name, value in scores.items()))
-        stopping = trainer.strategy.reduce_boolean_decision(self.stop.number is not None, all=False)
-        finished = len(run.history) == self.training.epochs
-        self._save_if_due(stopping=stopping and not finished, finished=finished)
-
-    def _mean_over_processes(self, value: float) -> float:
-        if self.trainer.world_size == 1:
-            return value
-        return float(self.trainer.strategy.reduce(torch.tensor(value, dtype=torch.float64), reduce_op="mean"))
-
-    # ------------------------------------------------------------------ checkpoints
-
-    def _save_if_due(self, *, stopping: bool, finished: bool = False) -> None:
-        due = time.monotonic() >= self.next_save
-        if self.trainer.world_size > 1:
-            due = self.trainer.strategy.broadcast(due)
-        if self.run.checkpoint is not None and (due or stopping or finished):
-            with self.run.watch.paused():
-                if not self._is_finite():
-                    self._diverge()
-                    return
-                self.trainer.save_checkpoint(self.run.checkpoint)
-                if self.trainer.is_global_zero:
-                    write_history(self.run.checkpoint.with_name(HISTORY), [self.run])
-            self.next_save = time.monotonic() + self.training.checkpoint_seconds
-        if stopping:
-            raise StoppedError(self.stop.number or signal.SIGTERM)
-
-    def on_save_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        # Lightning's own loop counters cannot say "inside an epoch, after this many steps of a block".
-        del checkpoint["loops"]
-        checkpoint[KEY] = {
-            "fingerprint": self.mark,
-            **self.run.state(),
-            "position": self.module.position.state(),
-            "random": runtime.random_state(),
-        }
-
-    def on_load_checkpoint(
-        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        self.module.position.restore(checkpoint[KEY]["position"], self.module.device)
-        self.random_state = checkpoint[KEY]["random"]
-
-    # ------------------------------------------------------------------ divergence
-
-    def _is_finite(self) -> bool:
-        position = self.module.position
-        return position.first_bad_step() is None and all(
-            bool(part.isfinite().all()) for part in self.module.parameters()
-        )
-
-    def _diverge(self) -> None:
-        step = self.module.position.first_bad_step()
-        step = self.module.position.step if step is None else step
-        self.run.diverged_at = step
-        if self.if_diverged == "stop":
-            self.trainer.should_stop = True
-            return
-        epoch = step // self.blocks.batches.steps + 1
-        kept = self.run.checkpoint is not None and self.run.checkpoint.exists()
-        raise DivergedError(
-            f"{self.run.label}, seed {self.run.seed}",
-            "a finite loss at every step",
-            got=f"one that is not, at step {step} (epoch {epoch})",
-            fix="lower the learning rate or clip the gradients"
-            + (f"; the last good state is kept in {self.run.checkpoint}" if kept else ""),
-        )
+def _place(module: Module, data: Data, training: Training, device: torch.device) -> tuple[Split, Split]:
+    """Bring the module and the data to the device, in the precision and layout that were asked for."""
+    precision = runtime.choose_precision(training.precision, device)
+    module.position.mixed = precision == "bf16"
+    train, validation = data.train.to(device), data.validation.to(device)
+    module.to(device)
+    if precision == "64":
+        module.double()
+        train, validation = (replace(part, inputs=part.inputs.double()) for part in (train, validation))
+    if _lays_out_by_pixel(training.channels_last, module, train.inputs):
+        module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return train, validation
 
 
 def _lays_out_by_pixel(wanted: bool | None, module: Module, inputs: Tensor) -> bool:
@@ -328,11 +154,51 @@ def _lays_out_by_pixel(wanted: bool | None, module: Module, inputs: Tensor) -> b
     return wanted and inputs.dim() == 4
 
 
-def _chunks(part: Split) -> Iterator[Batch]:
-    """Cut a part into chunks that fit a CPU's cache; a GPU wants them large."""
-    width = part.inputs[0].numel()
-    rows = _GPU_ROWS if part.inputs.device.type == "cuda" else min(max(_CPU_NUMBERS // width, 32), _GPU_ROWS)
-    yield from zip(part.inputs.split(rows), part.targets.split(rows), strict=True)
+def _batches(train: Split, training: Training, device: torch.device, seed: int, processes: _Processes) -> Batches:
+    share = {"seed": seed, "rank": processes.rank, "world_size": processes.count}
+    if training.loader == "tensors":
+        return TensorBatches(train.inputs, train.targets, training.batch_size, **share)
+    inputs, targets = train.inputs.cpu(), train.targets.cpu()
+    return WorkerBatches(inputs, targets, training.batch_size, device=device, workers=training.workers, **share)
+
+
+def _mark(module: Module, name: str, train: Split, training: Training, seed: int, identity: str) -> str:
+    """Return the fingerprint of a training: whatever changes its history changes it."""
+    return fingerprint(
+        {
+            "training": training.model_dump(exclude={"checkpoint_seconds", "tensorboard", "threads", "workers"}),
+            "seed": seed,
+            "identity": identity,
+            "data": [name, _checksum([train.inputs, train.targets])],
+            "module": [str(module), _checksum(list(module.state_dict().values()))],
+        }
+    )
+
+
+def _trainer(
+    training: Training, device: torch.device, processes: _Processes, pilot: Pilot, out: Path | None
+) -> lightning.Trainer:
+    if processes.count > 1:
+        devices: int | list[int] = processes.count_here
+    else:
+        devices = [device.index or 0] if device.type == "cuda" else 1
+    return lightning.Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=devices,
+        num_nodes=max(1, processes.count // processes.count_here),
+        strategy="ddp" if processes.count > 1 else "auto",
+        max_epochs=training.epochs,
+        callbacks=[pilot],
+        plugins=[AtomicCheckpointIO()],
+        logger=_tensorboard(out) if training.tensorboard and out is not None else False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        limit_val_batches=0,
+        log_every_n_steps=1,  # of blocks: we log once an epoch
+        default_root_dir=out,
+    )
 
 
 def _last_words(run: Run) -> str:
@@ -364,16 +230,6 @@ def _checksum(tensors: list[Tensor]) -> str:
         some = flat[:: max(1, flat.numel() >> 22)].contiguous().cpu()
         digest.update(some.view(torch.uint8).numpy().tobytes() if some.numel() else b"")
     return digest.hexdigest()
-
-
-def _double(part: Split) -> Split:
-    return replace(part, inputs=part.inputs.double())
-
-
-def _devices(device: torch.device, world: int) -> int | list[int]:
-    if world > 1:
-        return int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    return [device.index or 0] if device.type == "cuda" else 1
 
 
 def _tensorboard(out: Path) -> TensorBoardLogger:
