@@ -23,9 +23,7 @@ class Sweep(Settings):
     sgd: tuple[float, ...] = Field(
         default=(0.01, 0.1, 0.3, 1.0), min_length=1, description="rates for SGD, with and without momentum"
     )
-    adam: tuple[float, ...] = Field(
-        default=(3e-4, 1e-3, 3e-3), min_length=1, description="rates for RMSprop and Adam"
-    )
+    adam: tuple[float, ...] = Field(default=(3e-4, 1e-3, 3e-3), min_length=1, description="rates for RMSprop and Adam")
 
 
 class Schedules(Settings):
