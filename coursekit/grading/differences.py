@@ -106,8 +106,6 @@ def _tensor_difference(got: Tensor, expected: Tensor, tolerance: Tolerance | Non
         return f"expected a tensor on {expected.device}, got one on {got.device}"
     if not expected.numel():
         return ""
-    if tolerance is None and torch.equal(got, expected):
-        return ""
     if torch.equal(got, expected):
         return ""
     mine, theirs = _wide(got), _wide(expected)

@@ -54,12 +54,14 @@ def _all_results(lesson: Lesson, code: Submission, seed: int) -> list[CheckResul
     with tempfile.TemporaryDirectory(prefix="coursekit-") as name:
         folder = Path(name)
         # A copy, so that what is graded is what was hashed, and not what the file has become meanwhile.
-        file = folder / code.path.name
+        file = folder / "submission" / code.path.name
+        file.parent.mkdir()
         file.write_text(code.text, encoding="utf-8", newline="")
         (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         while todo:
             journal = folder / f"journal-{len(todo)}"
-            command = _command(lesson, file, journal, seed, todo)
+            command = [*_pytest(lesson, folder), "--submission", str(file), "--grade-seed", str(seed)]
+            command += ["--grade-only", ",".join(todo), "--grade-journal", str(journal)]
             end = run(command, folder=folder, environment=_environment(lesson), journal=journal, seconds=seconds)
             found, settled = _settle(steps(journal), todo, end)
             results += found
@@ -67,14 +69,12 @@ def _all_results(lesson: Lesson, code: Submission, seed: int) -> list[CheckResul
     return results
 
 
-def _command(lesson: Lesson, file: Path, journal: Path, seed: int, todo: Sequence[str]) -> list[str]:
+def _pytest(lesson: Lesson, folder: Path) -> list[str]:
     """Return the command line of a pytest that knows nothing of the user's settings, plugins and folders."""
-    # -P: a `torch.py` beside the learner's file must not be found.
-    python = [sys.executable, "-P", "-m", "pytest", str(lesson.folder / FILE), "-c", str(file.parent / "pytest.ini")]
+    # -P: a `torch.py` in the folder it runs in must not be found.
+    python = [sys.executable, "-P", "-m", "pytest", str(lesson.folder / FILE), "-c", str(folder / "pytest.ini")]
     place = ["--rootdir", str(lesson.folder), "--import-mode=importlib", "--noconftest", "-p", "no:cacheprovider"]
-    plugins = ["--disable-plugin-autoload", "-p", "coursekit.grading.plugin"]
-    chosen = ["--submission", str(file), "--grade-seed", str(seed), "--grade-only", ",".join(todo)]
-    return [*python, *place, *plugins, *chosen, "--grade-journal", str(journal), "-s", "-q"]
+    return [*python, *place, "--disable-plugin-autoload", "-p", "coursekit.grading.plugin", "-s", "-q"]
 
 
 def _environment(lesson: Lesson) -> dict[str, str]:
@@ -82,8 +82,7 @@ def _environment(lesson: Lesson) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     kept.pop("PYTHONWARNINGS", None)
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    # Exercises are tiny, and a second thread would only spin.
-    return {"OMP_NUM_THREADS": "1", **kept, "COURSEKIT_ROOT": root, "PYTHONPATH": path}
+    return {**kept, "COURSEKIT_ROOT": root, "PYTHONPATH": path}
 
 
 def _settle(

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from types import FrameType, ModuleType
+from types import FrameType
 from typing import Any
 
 import torch
@@ -205,7 +205,7 @@ class Tripwires:
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        self._wires = [wire for name in names for wire in _wires(name)]
+        self._wires = _wires(names)
 
     @contextmanager
     def armed(self) -> Iterator[None]:
@@ -250,28 +250,35 @@ class _Wire:
 
 
 @cache
-def _wires(dotted: str) -> tuple[_Wire, ...]:
-    try:
-        target = pkgutil.resolve_name(dotted)
-        owner = pkgutil.resolve_name(dotted.rpartition(".")[0])
-    except (ImportError, AttributeError, ValueError):
-        raise LessonError("forbids", "names that exist", got=dotted, fix="write a dotted name of PyTorch's") from None
+def _wires(names: tuple[str, ...]) -> tuple[_Wire, ...]:
+    wires, functions = [], {}
+    for dotted in names:
+        try:
+            target = pkgutil.resolve_name(dotted)
+            owner = pkgutil.resolve_name(dotted.rpartition(".")[0])
+        except (ImportError, AttributeError, ValueError):
+            fix = "write a dotted name of PyTorch's"
+            raise LessonError("forbids", "names that exist", got=dotted, fix=fix) from None
+        if isinstance(target, type):
+            wires.append(_wire(target, "__init__", _alarm(dotted)))
+        elif isinstance(owner, type):
+            wires.append(_wire(owner, dotted.rpartition(".")[2], _alarm(dotted)))
+        else:
+            functions[id(target)] = _alarm(dotted)
+    packages = {dotted.partition(".")[0] for dotted in names}
+    modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]
+    for module in modules if functions else ():
+        found = [(name, functions[id(value)]) for name, value in vars(module).items() if id(value) in functions]
+        wires += [_wire(module, name, alarm) for name, alarm in found]
+    return tuple(wires)
 
+
+def _wire(owner: Any, name: str, alarm: Callable[..., Any]) -> _Wire:
+    return _Wire(owner, name, vars(owner).get(name), name not in vars(owner), alarm)
+
+
+def _alarm(dotted: str) -> Callable[..., Any]:
     def alarm(*_: Any, **__: Any) -> Any:
         raise ForbiddenCallError(f"{dotted} does what you are asked to write here")
 
-    if isinstance(target, type):
-        places = [(target, "__init__")]
-    elif isinstance(owner, type):
-        places = [(owner, dotted.rpartition(".")[2])]
-    else:
-        places = list(_aliases(target, dotted.partition(".")[0]))
-    return tuple(_Wire(place, name, vars(place).get(name), name not in vars(place), alarm) for place, name in places)
-
-
-def _aliases(function: Any, package: str) -> Iterator[tuple[ModuleType, str]]:
-    for module_name, module in list(sys.modules.items()):
-        if module_name.partition(".")[0] == package and isinstance(module, ModuleType):
-            for name, value in list(vars(module).items()):
-                if value is function:
-                    yield module, name
+    return alarm

@@ -9,10 +9,11 @@ import importlib
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from types import ModuleType
 
 from coursekit import catalog
 from coursekit.catalog import Exercise, Lesson
-from coursekit.errors import LessonError
+from coursekit.errors import LessonError, UserError
 from coursekit.grading.answers import Answer, answers
 from coursekit.grading.checks import Check
 from coursekit.grading.diagnosis import Suspect, diagnose, excuse
@@ -22,6 +23,7 @@ from coursekit.grading.runs import Attempt, Candidate, ExerciseRun, Listener
 from coursekit.grading.submission import read
 from coursekit.grading.text import labelled, printable
 from coursekit.grading.verdicts import CheckResult, Diagnosis, ExerciseReport, judge_exercise
+from coursekit.runtime import threads
 
 
 class Judge:
@@ -56,7 +58,7 @@ class Judge:
         self.solution = Candidate("solution", read(file)) if file.is_file() else None
         _warm_up(lesson)
         marked = [part for part in ("alternatives", "wrong_answers") if (lesson.folder / f"{part}.py").is_file()]
-        self.answers = answers(catalog.load(lesson, part) for part in marked)
+        self.answers = answers(_load(lesson, part) for part in marked)
 
     @property
     def reference(self) -> Candidate:
@@ -91,9 +93,14 @@ class Judge:
         problem = candidate.submission.problem
         if problem and not candidate.submission.statements:
             return CheckResult(check.exercise.id, check.name, check.weight, "fail", problem)
-        attempt = self._told_apart(self.attempt(candidate, check))
-        named = attempt.verdict == "fail" and not self._debugging
-        return _result(attempt, self._diagnosis(candidate, check.exercise) if named else None)
+        # Exercises are tiny: a second thread only spins, and made the proof of lesson 1 several times dearer.
+        with threads(1):
+            try:
+                attempt = self._told_apart(self.attempt(candidate, check))
+            except UserError as error:  # the lesson names something that does not exist
+                return _result(Attempt(check, "grader error", (), 0.0, error=error), None)
+            named = attempt.verdict == "fail" and not self._debugging
+            return _result(attempt, self._diagnosis(candidate, check.exercise) if named else None)
 
     def results(self, candidate: Candidate, exercise: Exercise) -> list[CheckResult]:
         """Run every check of an exercise on a candidate, and say what is found."""
@@ -140,6 +147,16 @@ class Judge:
                     suspects.append(Suspect(answer, {one.name: self.attempt(known, one).trace for one in checks}))
             self._diagnoses[key] = excuse(traces, failing, suspects) or diagnose(traces, failing, suspects)
         return self._diagnoses[key]
+
+
+def _load(lesson: Lesson, part: str) -> ModuleType:
+    try:
+        return catalog.load(lesson, part)
+    except UserError:
+        raise
+    except Exception as error:
+        where = str(lesson.folder / f"{part}.py")
+        raise LessonError(where, "a file that can be imported", got=_short(error), fix="mend it there") from error
 
 
 def _warm_up(lesson: Lesson) -> None:

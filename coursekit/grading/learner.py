@@ -103,6 +103,10 @@ class Call:
 class Bench(Protocol):
     """Where the learner's code runs."""
 
+    def execute(self) -> bool:
+        """Execute the file, if it was not yet; return whether it came to its end within its time."""
+        ...
+
     def perform(self, request: Request, *, seed: int, seconds: float) -> Outcome:
         """Have a request done, with this seed for the global generators and within this time."""
         ...

@@ -156,6 +156,7 @@ class Scribe:
         self._records: list[dict[str, Any]] = []
         self._printed: dict[str, str] = {}
         self._reports: list[tuple[Lesson, LessonReport]] = []
+        self._problem = ""
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the record of one check, and what the learner's code printed meanwhile."""
@@ -175,12 +176,17 @@ class Scribe:
         """Put the verdicts together, write the JSON, and see to the exit status: nothing graded is never green."""
         if not self._records:
             return
+        from coursekit.errors import OutputError
         from coursekit.files import write_json
         from coursekit.grading.reporting import reports
 
         self._reports = reports(self._records, self._config.option.grade_seed)
-        if self._config.option.grade_json:
-            write_json(Path(self._config.option.grade_json), self._reports[0][1].to_json())
+        try:
+            if self._config.option.grade_json:
+                write_json(Path(self._config.option.grade_json), self._reports[0][1].to_json())
+        except OutputError as error:
+            self._problem = str(error)
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if session.exitstatus == pytest.ExitCode.OK and any(report.exit_code for _, report in self._reports):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         self._shorten(self._config.pluginmanager.get_plugin("terminalreporter"))
@@ -206,3 +212,5 @@ class Scribe:
             for line in details(lesson, report, self._printed):
                 terminalreporter.write_line(line, bold=line.startswith("\n"))
             terminalreporter.write_line(f"\n{closing(report)}")
+        if self._problem:
+            terminalreporter.write_line(self._problem, red=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -40,7 +41,8 @@ class End:
         if self.cause == "output":
             return f"your code printed more than {MOST_OUTPUT // 2**20} MiB, and was ended"
         if self.code < 0:
-            return f"your code ended Python itself ({signal.Signals(-self.code).name})"
+            names = {known.value: known.name for known in signal.Signals}
+            return f"your code ended Python itself ({names.get(-self.code, f'signal {-self.code}')})"
         return f"your code ended Python itself (exit code {self.code}) instead of returning"
 
 
@@ -85,12 +87,13 @@ def run(command: Sequence[str], *, folder: Path, environment: Mapping[str, str],
 def _drain(process: subprocess.Popen[bytes], stream: IO[bytes], end: End) -> None:
     """Read all output, and keep the last of it."""
     kept, total = b"", 0
-    while chunk := os.read(stream.fileno(), 65536):
-        kept, total = (kept + chunk)[-KEPT_OUTPUT:], total + len(chunk)
-        end.output = kept.decode("utf-8", "replace")
-        if total > MOST_OUTPUT and end.cause == "itself":
-            end.cause = "output"
-            _kill(process)
+    with contextlib.suppress(OSError, ValueError):  # closed, though something that was left behind holds it open
+        while chunk := os.read(stream.fileno(), 65536):
+            kept, total = (kept + chunk)[-KEPT_OUTPUT:], total + len(chunk)
+            end.output = kept.decode("utf-8", "replace")
+            if total > MOST_OUTPUT and end.cause == "itself":
+                end.cause = "output"
+                _kill(process)
 
 
 def _stuck(journal: Path, started: float, seconds: float) -> bool:

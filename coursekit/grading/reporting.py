@@ -32,8 +32,8 @@ def reports(records: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[Lesso
 
 def table(lesson: Lesson, report: LessonReport) -> Iterator[tuple[str, str]]:
     """Yield one line for each exercise, code, id, verdict and points, with the colour of its verdict."""
-    width = max(len(part.id) for part in report.exercises)
-    words = max(len(part.verdict) for part in report.exercises)
+    width = max((len(part.id) for part in report.exercises), default=0)
+    words = max((len(part.verdict) for part in report.exercises), default=0)
     for part in report.exercises:
         points = f"{part.points:g}/{part.max_points:g}"
         code = lesson.exercise(part.id).code

@@ -17,7 +17,7 @@ from coursekit.grading.checks import Check
 from coursekit.grading.expectations import CheckFailure, LearnerTimedOut
 from coursekit.grading.guard import Tripwires, seeded
 from coursekit.grading.inprocess import InProcess
-from coursekit.grading.learner import Call, Learner
+from coursekit.grading.learner import Bench, Call, Learner
 from coursekit.grading.submission import Submission
 from coursekit.grading.verdicts import Verdict
 
@@ -93,7 +93,7 @@ class ExerciseRun:
         self._exercise = exercise
         self._seed = seed
         self._listener = listener
-        self._bench: InProcess | None = None
+        self._bench: Bench | None = None
         self._attempts: dict[str, Attempt] = {}
         self._told_of_change = False
         self._timeouts = 0
@@ -153,7 +153,7 @@ class ExerciseRun:
             return "fail", None, error
         return "pass", None, None
 
-    def _ready(self) -> InProcess:
+    def _ready(self) -> Bench:
         if self._bench is None:
             self._bench = InProcess(
                 self.candidate.submission,

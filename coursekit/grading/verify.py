@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from coursekit.catalog import Exercise, Lesson
-from coursekit.errors import ArgumentError
+from coursekit.errors import ArgumentError, LessonError
 from coursekit.grading.checks import collect
 from coursekit.grading.guard import Tripwires
 from coursekit.grading.inprocess import InProcess
@@ -164,6 +164,9 @@ def _findings(judge: Judge) -> Iterator[str]:
     stubs = lesson.folder / "exercises.py"
     if not stubs.is_file():
         yield "exercises.py is missing"
-    else:
-        text = stubs.read_text(encoding="utf-8")
-        yield from (f"exercises.py: {one}" for one in drift(text, judge.reference.submission.text, list(known)))
+        return
+    try:
+        changes = drift(stubs.read_text(encoding="utf-8"), judge.reference.submission.text, list(known))
+    except LessonError as error:
+        changes = [str(error)]
+    yield from (f"exercises.py: {change}" for change in changes)

@@ -58,11 +58,15 @@ def test_a_lesson_without_checks_is_refused(course):
 
 def test_a_lesson_is_found_by_its_folder(course, monkeypatch):
     assert lesson_in(course.folder).id == "toy"
-    with pytest.raises(LessonError, match=r"a lesson of the course\. Got a folder outside of"):
+    with pytest.raises(LessonError, match=r"a lesson of the course\. Got a folder outside of it"):
         lesson_in(course.root)
     monkeypatch.delenv("COURSEKIT_ROOT")
+    monkeypatch.setattr(catalog, "__file__", "/nowhere/coursekit/catalog.py")
+    monkeypatch.chdir("/")
     assert lesson_in(course.folder).id == "toy"
     monkeypatch.delenv("COURSEKIT_ROOT")
+    with pytest.raises(LessonError, match="a lesson of the course"):
+        lesson_in(course.root)
 
 
 def test_answers_are_found_in_order(course):

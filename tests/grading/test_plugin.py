@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -105,6 +107,14 @@ def test_the_json_file(course, run_pytest, tmp_path):
     assert tree["exercises"][0]["diagnosis"] == {"id": "squares", "says": "You squared."}
 
 
+def test_a_json_file_that_cannot_be_written(course, run_pytest, tmp_path):
+    file = course.submission(RIGHT_DOUBLE, RIGHT_AVERAGE)
+    status, text = run_pytest(course.folder, "--submission", file, "--grade-json", tmp_path / "no" / "out.json")
+    assert status == 4
+    assert "a place that can be written to. Got no such file or directory" in text
+    assert "score 6 of 6" in text
+
+
 def test_the_seed_repeats_the_inputs(course, run_pytest, tmp_path):
     file = course.submission("def double(x):\n    return 2 * x if len(x) < 2 else x")
 
@@ -201,11 +211,12 @@ def test_only_collecting_grades_nothing(course, run_pytest):
 def test_a_debugger_gets_the_learners_own_error(course, run_pytest, monkeypatch):
     """Under --pdb the error is raised as it was, with the learner's frame innermost."""
     seen = []
-    monkeypatch.setattr("_pytest.debugging._enter_pdb", lambda node, info, report: seen.append(info) or report)
+    monkeypatch.setattr("_pytest.debugging._enter_pdb", lambda node, info, report: seen.extend([info, report]))
     file = course.submission("def double(x):\n    return x / nothing")
     run_pytest(course.folder, "--submission", file, "--pdb", "-k", "test_one")
     assert isinstance(seen[0].value, NameError)
     assert seen[0].traceback[-1].path.name == "mine.py"
+    assert seen[1].longrepr.startswith("asked:")
 
 
 def test_junit_reports_carry_the_message(course, run_pytest, tmp_path):
@@ -213,3 +224,16 @@ def test_junit_reports_carry_the_message(course, run_pytest, tmp_path):
     run_pytest(course.folder, "--submission", course.submission(WRONG_DOUBLE, RIGHT_AVERAGE), "--junit-xml", out)
     assert 'tests="3"' in out.read_text()
     assert "asked:     One number doubles." in out.read_text()
+
+
+@pytest.mark.slow  # two processes that import torch
+def test_two_workers_find_the_same(course):
+    """With pytest-xdist the verdicts come together in the first process, with one seed for all."""
+    file = course.submission(WRONG_DOUBLE, RIGHT_AVERAGE)
+    out = course.root / "out.json"
+    options = ["-n", "2", "--submission", file, "--grade-seed", "3", "--grade-json", out, "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", course.folder, *options]
+    done = subprocess.run(command, cwd=course.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "mistake:   You squared. (squares)" in done.stdout
+    assert json.loads(out.read_text())["score"] == 2

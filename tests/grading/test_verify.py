@@ -135,6 +135,12 @@ def test_missing_stubs_are_listed(course):
     assert "exercises.py is missing" in verify(course.lesson, seeds=(0,)).findings
 
 
+def test_stubs_that_are_no_python_are_listed(whole):
+    whole.write("exercises.py", "def f(:")
+    (finding,) = verify(whole.lesson, seeds=(0,)).findings
+    assert "exercises.py: valid Python" in finding
+
+
 def test_a_stub_that_passes_a_check_is_found(whole):
     checks = CHECKS.replace("got = learner.run(probes.in_a_tuple, x=x)", "got = (x.mean(),)")
     whole.write("test_exercises.py", checks)
