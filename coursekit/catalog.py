@@ -20,6 +20,13 @@ from coursekit.config import Settings, findings_of, nearest
 from coursekit.errors import ConfigError, Finding, LessonError
 
 
+class Equivalent(Settings):
+    """A machine-made change of the solution that no check can notice, since it changes nothing that is asked for."""
+
+    mutant: str = Field(min_length=3, description="the id of the mutant, as `coursekit verify` prints it")
+    because: str = Field(min_length=20, description="why the changed solution is still right, in a sentence")
+
+
 class Exercise(Settings):
     """One exercise, as its lesson's `lesson.toml` describes it."""
 
@@ -35,6 +42,7 @@ class Exercise(Settings):
     source: str = Field(min_length=5, description="paper and equation, or the PyTorch function it equals")
     explanation: str = Field(min_length=20, description="what is shown after success")
     forbids: tuple[str, ...] = Field(default=(), description="dotted names that would do the work")
+    equivalent: tuple[Equivalent, ...] = Field(default=(), description="mutants that are right too, with reasons")
 
 
 class Lesson(Settings):

@@ -9,6 +9,7 @@
     │   ├── DeviceError           a device or precision that this machine does not have
     │   ├── OutputError           a folder or file that cannot be written
     │   ├── CheckpointError       a checkpoint that is cut short, foreign or from another config
+    │   ├── IsolationError        submissions cannot be confined as asked for
     │   ├── SubmissionError       a learner's file that cannot be graded at all
     │   └── DivergedError         training produced a loss that is not finite
     └── StoppedError              Ctrl-C or SIGTERM: work was saved, the command can be repeated
@@ -106,6 +107,10 @@ class OutputError(UserError):
 
 class CheckpointError(UserError):
     """A checkpoint is cut short, foreign, or belongs to another configuration."""
+
+
+class IsolationError(UserError):
+    """This machine cannot confine submissions as it was asked to."""
 
 
 class SubmissionError(UserError):

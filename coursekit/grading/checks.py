@@ -32,6 +32,7 @@ class Check:
         function: the test function.
         parameters: from `pytest.mark.parametrize`.
         skip: why it is skipped on this machine; empty when it is not.
+        statistical: whether results are random numbers, and mistakes are known by how these are drawn.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Check:
     function: Callable[..., object] = field(repr=False)
     parameters: Mapping[str, Any] = field(repr=False)
     skip: str = ""
+    statistical: bool = False
 
     def run(self, learner: Any, rng: Any) -> object:
         """Call the test function."""
@@ -70,7 +72,9 @@ def check_of(item: pytest.Item, lesson: Lesson) -> Check:
         got = f"the fixture {foreign[0]}" if foreign else "no learner"
         raise LessonError(item.nodeid, "learner, rng and parameters", got=got, fix="write the check with these alone")
     exercise = lesson.exercise(str(marker.args[0]))
-    return Check(item.name, exercise, _weight(item), asks.splitlines()[0], item.obj, parameters, _skip(item))
+    statistical = item.get_closest_marker("statistical") is not None
+    asked = asks.splitlines()[0]
+    return Check(item.name, exercise, _weight(item), asked, item.obj, parameters, _skip(item), statistical)
 
 
 def collect(lesson: Lesson) -> tuple[Check, ...]:

@@ -56,7 +56,13 @@ class Difference(NamedTuple):
 
 
 def difference(
-    got: Any, expected: Any, where: str, *, tolerance: Tolerance | None, nan_equal: bool = False
+    got: Any,
+    expected: Any,
+    where: str,
+    *,
+    tolerance: Tolerance | None,
+    nan_equal: bool = False,
+    scale: Any = None,
 ) -> Difference | None:
     """Return the first difference between two plain values, or None.
 
@@ -69,6 +75,8 @@ def difference(
         where: what to call the value.
         tolerance: None compares numbers exactly.
         nan_equal: whether NaN equals NaN.
+        scale: what else gives the size that errors are measured against: one for all of the value, or one for
+            each part of it.
     """
 
     def differ(says: str) -> Difference:
@@ -78,9 +86,9 @@ def difference(
     if (type(got), kind) not in ((kind, kind), (int, float)):
         return differ(f"expected {kind_of(expected)}, got {kind_of(got)}")
     if kind is Tensor:
-        says = _tensor_difference(got, expected, tolerance, nan_equal)
+        says = _tensor_difference(got, expected, tolerance, nan_equal, _largest(scale))
     elif kind in (float, complex):
-        says = _number_difference(got, expected, tolerance, nan_equal)
+        says = _number_difference(got, expected, tolerance, nan_equal, _largest(scale))
     elif kind in (list, tuple) and len(got) != len(expected):
         says = f"expected {kind_of(expected)}, got {kind_of(got)}"
     elif kind is dict and got.keys() != expected.keys():
@@ -88,7 +96,14 @@ def difference(
     elif kind in (list, tuple, dict):
         parts = expected if kind is dict else range(len(expected))
         found = (
-            difference(got[part], expected[part], f"{where}[{part!r}]", tolerance=tolerance, nan_equal=nan_equal)
+            difference(
+                got[part],
+                expected[part],
+                f"{where}[{part!r}]",
+                tolerance=tolerance,
+                nan_equal=nan_equal,
+                scale=scale[part] if type(scale) is kind and len(scale) == len(expected) else scale,
+            )
             for part in parts
         )
         return next((one for one in found if one), None)
@@ -97,7 +112,9 @@ def difference(
     return differ(says) if says else None
 
 
-def _tensor_difference(got: Tensor, expected: Tensor, tolerance: Tolerance | None, nan_equal: bool) -> str:
+def _tensor_difference(
+    got: Tensor, expected: Tensor, tolerance: Tolerance | None, nan_equal: bool, scale: float
+) -> str:
     if got.shape != expected.shape:
         return f"expected shape {tuple(expected.shape)}, got {tuple(got.shape)}"
     if got.dtype != expected.dtype:
@@ -113,7 +130,7 @@ def _tensor_difference(got: Tensor, expected: Tensor, tolerance: Tolerance | Non
         error = (mine - theirs).abs()
         worst = float(error.max())
         if math.isfinite(worst):  # then every element is
-            allowed = tolerance.allows(got.dtype, float(theirs.abs().max()))
+            allowed = tolerance.allows(got.dtype, max(float(theirs.abs().max()), scale))
             if worst <= allowed:
                 return ""
             return f"{_at(error == worst, got, expected)}; the error {worst:.3g} is more than {allowed:.3g}"
@@ -126,7 +143,17 @@ def _tensor_difference(got: Tensor, expected: Tensor, tolerance: Tolerance | Non
     if bool(odd.any()) or exact:
         return _at(odd, got, expected) if bool(odd.any()) else ""
     # Infinities agree, and NaN where it may: compare what is left.
-    return _tensor_difference(torch.where(finite, got, 0), torch.where(finite, expected, 0), tolerance, nan_equal)
+    got, expected = torch.where(finite, got, 0), torch.where(finite, expected, 0)
+    return _tensor_difference(got, expected, tolerance, nan_equal, scale)
+
+
+def _largest(scale: Any) -> float:
+    """Return the size of the largest number in a scale; 0 where there is none."""
+    if isinstance(scale, Tensor):
+        return float(_wide(scale).abs().max()) if scale.numel() else 0.0
+    if isinstance(scale, list | tuple):
+        return max(map(_largest, scale), default=0.0)
+    return 0.0 if scale is None else abs(scale)
 
 
 def _at(places: Tensor, got: Tensor, expected: Tensor) -> str:
@@ -137,12 +164,12 @@ def _at(places: Tensor, got: Tensor, expected: Tensor) -> str:
 
 
 def _number_difference(
-    got: float | complex, expected: float | complex, tolerance: Tolerance | None, nan_equal: bool
+    got: float | complex, expected: float | complex, tolerance: Tolerance | None, nan_equal: bool, scale: float
 ) -> str:
     if got == expected or (nan_equal and got != got and expected != expected):
         return ""
-    error, scale = abs(got - expected), abs(expected)
-    words = f"expected {expected!r}, got {got!r}"
+    error, scale = abs(got - expected), max(abs(expected), scale)
+    words = f"expected {show(expected)}, got {show(got)}"
     if tolerance is None or not math.isfinite(error):
         return words
     allowed = tolerance.allows(torch.float64, scale)

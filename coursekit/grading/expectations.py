@@ -56,6 +56,10 @@ class LearnerTimedOut(CheckFailure):
     """The learner's code took longer than its exercise allows."""
 
 
+class LearnerEnded(CheckFailure):
+    """The learner's code ended the process in which it ran, or had to be ended."""
+
+
 def close(
     got: Any,
     expected: Any,
@@ -64,6 +68,7 @@ def close(
     inputs: Mapping[str, Any] | None = None,
     rtol: float | None = None,
     atol: float | None = None,
+    scale: Any = None,
 ) -> None:
     """Expect a value up to rounding.
 
@@ -78,13 +83,16 @@ def close(
         inputs: what led to it; None shows the learner's last call.
         rtol: None takes 1e-9 for float64 and Python's numbers, 1e-5 for float32, 1.6e-2 for bfloat16.
         atol: None takes 0, or 16 roundings where all that is expected is zero.
+        scale: numbers or tensors that were subtracted on the way to the value: where a difference happens to be
+            small, its rounding errors are still those of what it is a difference of. Where the value is a tuple
+            or list, a tuple or list of the same length gives one for each part.
 
     Raises:
         CheckFailure: it differs; the message names the worst element.
         LessonError: NaN is expected, which every broken answer would meet.
     """
     _refuse_nan(expected, where)
-    _raise_if(difference(got, expected, where, tolerance=Tolerance(rtol, atol)), inputs)
+    _raise_if(difference(got, expected, where, tolerance=Tolerance(rtol, atol), scale=scale), inputs)
 
 
 def same(got: Any, expected: Any, *, where: str, inputs: Mapping[str, Any] | None = None) -> None:

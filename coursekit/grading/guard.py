@@ -6,6 +6,7 @@ wants to cheat: that takes a process of its own.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import pkgutil
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from types import FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -205,6 +206,7 @@ class Tripwires:
     """
 
     def __init__(self, names: tuple[str, ...]) -> None:
+        self._names = names
         self._wires = _wires(names)
 
     @contextmanager
@@ -223,6 +225,21 @@ class Tripwires:
                 wire.cut()
             self._mend(list(sys.modules)[known:])
 
+    def burn(self) -> None:
+        """Make the forbidden functions raise for good: for a process that serves a learner and then ends.
+
+        A reference that the learner's code finds elsewhere, in a closure or with the garbage collector's help,
+        raises too.
+        """
+        for wire in self._wires:
+            function = wire.original
+            while isinstance(function, FunctionType):
+                kept = function.__code__.co_freevars  # a function keeps its closure, and its code must have room for it
+                function.__code__ = _burnt(wire.dotted).replace(co_freevars=kept)
+                function = vars(function).get("__wrapped__")
+        for dotted in self._names:
+            _burn_operators(dotted)
+
     def _mend(self, imported: list[str]) -> None:
         """Give modules that were first imported inside the fence the functions that they asked for."""
         originals = {id(wire.alarm): wire.original for wire in self._wires}
@@ -240,6 +257,7 @@ class _Wire:
     name: str
     original: Any
     inherited: bool
+    dotted: str
     alarm: Callable[..., Any]
 
     def cut(self) -> None:
@@ -260,25 +278,72 @@ def _wires(names: tuple[str, ...]) -> tuple[_Wire, ...]:
             fix = "write a dotted name of PyTorch's"
             raise LessonError("forbids", "names that exist", got=dotted, fix=fix) from None
         if isinstance(target, type):
-            wires.append(_wire(target, "__init__", _alarm(dotted)))
+            # All its methods: a subclass may well do without its constructor.
+            methods = [name for name, method in vars(target).items() if isinstance(method, FunctionType)]
+            wires += [_wire(target, name, dotted) for name in dict.fromkeys(["__init__", *methods])]
         elif isinstance(owner, type):
-            wires.append(_wire(owner, dotted.rpartition(".")[2], _alarm(dotted)))
+            wires.append(_wire(owner, dotted.rpartition(".")[2], dotted))
         else:
-            functions[id(target)] = _alarm(dotted)
+            functions[id(target)] = dotted
+            functions |= {id(helper): dotted for helper in _helpers(target)}
     packages = {dotted.partition(".")[0] for dotted in names}
     modules = [module for name, module in sys.modules.items() if name.partition(".")[0] in packages]
     for module in modules if functions else ():
         found = [(name, functions[id(value)]) for name, value in vars(module).items() if id(value) in functions]
-        wires += [_wire(module, name, alarm) for name, alarm in found]
+        wires += [_wire(module, name, dotted) for name, dotted in found]
     return tuple(wires)
 
 
-def _wire(owner: Any, name: str, alarm: Callable[..., Any]) -> _Wire:
-    return _Wire(owner, name, vars(owner).get(name), name not in vars(owner), alarm)
+def _helpers(function: Any) -> Iterator[FunctionType]:
+    """Yield the private functions that do a function's work in its module, such as `_single_tensor_adam` of `adam`."""
+    home = sys.modules.get(getattr(function, "__module__", None) or "")
+    name = getattr(function, "__name__", "")
+    for other, value in list(vars(home).items()) if home and name else ():
+        if isinstance(value, FunctionType) and other.startswith("_") and other.endswith(name) and value is not function:
+            yield value
 
 
+def _burn_operators(dotted: str) -> None:
+    """Make the operator behind a function of PyTorch's raise, under every name and by every way of calling it.
+
+    One that is a method of tensors too stays: others need it, where they do not even name it.
+    """
+    name = dotted.rpartition(".")[2]
+    if not dotted.startswith("torch.") or hasattr(torch.Tensor, name) or not hasattr(torch.ops.aten, name):
+        return
+    # Not `torch.library.Library`: whoever finds that object can undo what it has done.
+    library = torch._C._dispatch_library("IMPL", "aten", "", __file__, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of replacing a kernel, which is what we want
+        for overload in getattr(torch.ops.aten, name).overloads():
+            library.impl(name if overload == "default" else f"{name}.{overload}", "CPU", _alarm(dotted))
+    _kept_for_ever(library)
+
+
+def _kept_for_ever(thing: object) -> None:
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+
+
+def _wire(owner: Any, name: str, dotted: str) -> _Wire:
+    return _Wire(owner, name, vars(owner).get(name), name not in vars(owner), dotted, _alarm(dotted))
+
+
+@cache
 def _alarm(dotted: str) -> Callable[..., Any]:
     def alarm(*_: Any, **__: Any) -> Any:
-        raise ForbiddenCallError(f"{dotted} does what you are asked to write here")
+        raise ForbiddenCallError(_forbidden(dotted))
 
     return alarm
+
+
+@cache
+def _burnt(dotted: str) -> CodeType:
+    """Return the code of a function that raises, and needs nothing of the module in which it is put."""
+    error = f"__import__({__name__!r}, fromlist=['_']).{ForbiddenCallError.__name__}"
+    found: dict[str, Any] = {}
+    exec(f"def alarm(*_, **__):\n    raise {error}({_forbidden(dotted)!r})", found)
+    return found["alarm"].__code__
+
+
+def _forbidden(dotted: str) -> str:
+    return f"{dotted} does what you are asked to write here"

@@ -35,8 +35,9 @@ class InProcess:
         replaced: names that get another function or class afterwards.
         tripwires: what the code must not call.
         seconds: that executing the file may take.
-        stalled: whether it is known to take longer; then nothing is executed.
     """
+
+    printed = ""  # on the terminal, or in pytest's hands
 
     def __init__(
         self,
@@ -45,32 +46,34 @@ class InProcess:
         *,
         tripwires: Tripwires,
         seconds: float,
-        stalled: bool = False,
     ) -> None:
         self.notes: list[str] = [submission.problem] if submission.problem else []
+        self.problem = "" if submission.statements else submission.problem
+        self.stubs = submission.stubs - set(replaced)
+        self.mentions = submission.mentions
         self._submission = submission
         self._replaced = replaced
         self._tripwires = tripwires
         self._seconds = seconds
         self._module = submission.module()
-        self._executed = False
-        self._stalled = stalled
+        self._executed: Outcome | None = None
 
-    def execute(self) -> bool:
-        """Execute the file, if it was not yet; return whether it came to its end within its time."""
-        if not self._executed and not self._stalled:
-            self._executed = True
+    def execute(self) -> Outcome:
+        """Execute the file, if it was not yet; return what came of it, without a value."""
+        if self._executed is None:
+            self._executed = Outcome()
             try:
                 with self._inside(0, self._seconds):
                     for statement in self._submission.statements:
                         self._execute_one(statement.code, statement.line)
             except OutOfTime:
-                self._stalled = True
+                self._executed = Outcome(timed_out=True)
+                self.notes.append(stalled(self._submission.path.name, self._seconds))
             vars(self._module).update(self._replaced)
-        if self._stalled and not self.notes:
-            file = self._submission.path.name
-            self.notes.append(f"{file} does not come to its end within {self._seconds:g} s when it is loaded.")
-        return not self._stalled
+        return self._executed
+
+    def close(self) -> None:
+        """Let go of nothing: it is all in this process."""
 
     def names(self, wanted: Sequence[str]) -> dict[str, Any]:
         """Return functions and classes of the executed file, for code of ours that is known to be harmless."""
@@ -79,8 +82,9 @@ class InProcess:
 
     def perform(self, request: Request, *, seed: int, seconds: float) -> Outcome:
         """Have a request done in this process."""
-        if not self.execute():
-            return Outcome(timed_out=True)
+        executed = self.execute()
+        if executed.timed_out:
+            return executed
         given = argument((request.args, request.kwargs), request.name)
         value = raised = error = None
         started = time.perf_counter()
@@ -139,6 +143,11 @@ class InProcess:
         text = self._submission.line(line)
         place = f"{self._submission.path.name}, line {line}: `{printable(text)}`" if line else ""
         return Raised(kinds, message, place, stub=innermost and type(error) is NotImplementedError)
+
+
+def stalled(file: str, seconds: float) -> str:
+    """Say that a file did not come to its end."""
+    return f"{file} does not come to its end within {seconds:g} s when it is loaded."
 
 
 class _Names:

@@ -10,7 +10,8 @@ bench is plain (see `values.py`), so that a bench may be another process.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any, Literal, Protocol
@@ -18,7 +19,7 @@ from typing import Any, Literal, Protocol
 from torch import Tensor
 
 from coursekit.errors import LessonError
-from coursekit.grading.expectations import LearnerRaised, LearnerTimedOut
+from coursekit.grading.expectations import LearnerEnded, LearnerRaised, LearnerTimedOut
 from coursekit.grading.values import argument, show
 
 
@@ -79,6 +80,7 @@ class Outcome:
         value: what was returned, plain.
         raised: what was raised instead.
         timed_out: whether the time was over instead.
+        ended: how the process that ran the code came to its end instead; empty when it did not.
         changed: arguments that the code changed in place.
         seconds: wall time.
         error: the error itself, for a debugger in this process.
@@ -87,6 +89,7 @@ class Outcome:
     value: Any = None
     raised: Raised | None = None
     timed_out: bool = False
+    ended: str = ""
     changed: tuple[str, ...] = ()
     seconds: float = 0.0
     error: BaseException | None = None
@@ -103,17 +106,41 @@ class Call:
 class Bench(Protocol):
     """Where the learner's code runs."""
 
-    def execute(self) -> bool:
-        """Execute the file, if it was not yet; return whether it came to its end within its time."""
+    def execute(self) -> Outcome:
+        """Execute the file, if it was not yet; return what came of it, without a value."""
         ...
 
     def perform(self, request: Request, *, seed: int, seconds: float) -> Outcome:
         """Have a request done, with this seed for the global generators and within this time."""
         ...
 
+    def close(self) -> None:
+        """Let go of all that it holds; it is not used again."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why nothing of the file can be run, in a sentence; empty when something can."""
+        ...
+
+    @property
+    def stubs(self) -> frozenset[str]:
+        """Names of the functions and classes that are still to be written."""
+        ...
+
     @property
     def notes(self) -> Sequence[str]:
         """What went wrong when the file was executed, in sentences."""
+        ...
+
+    @property
+    def mentions(self) -> Mapping[str, frozenset[str]]:
+        """Every name that the code uses, by the function or class in which it stands (see `Submission`)."""
+        ...
+
+    @property
+    def printed(self) -> str:
+        """The last of what the code printed; empty where that is shown elsewhere."""
         ...
 
 
@@ -178,12 +205,19 @@ class Learner:
         where = f"learner.{request.name}"
         args, kwargs = argument((request.args, request.kwargs), where)
         kept = replace(request, args=args, kwargs=kwargs)
-        outcome = self._bench.perform(kept, seed=self._seed + len(self._trace), seconds=self._left)
+        outcome = self._bench.perform(kept, seed=_seed_of_call(self._seed, len(self._trace)), seconds=self._left)
         self._left -= outcome.seconds
         self._trace.append(Call(kept, outcome))
         if outcome.timed_out:
             raise LearnerTimedOut(f"your code ran for {self._seconds:g} s without an answer; does a loop never end?")
+        if outcome.ended:
+            raise LearnerEnded(outcome.ended)
         if outcome.raised:
             raised = outcome.raised
             raise LearnerRaised(str(raised), kinds=raised.kinds, place=raised.place) from outcome.error
         return copy.deepcopy(outcome.value)  # the trace keeps its own
+
+
+def _seed_of_call(seed: int, call: int) -> int:
+    """Return the seed of a call: code that reads its own learns nothing of the inputs that are drawn from `seed`."""
+    return int.from_bytes(hashlib.sha256(f"{seed} call {call}".encode()).digest()[:6], "big")

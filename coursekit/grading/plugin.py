@@ -24,6 +24,7 @@ _RECORD: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
 MARKERS = (
     "exercise(id): the exercise of lesson.toml that this check belongs to",
     "points(n): the weight of this check inside its exercise (default 1)",
+    "statistical: this check draws random numbers; results that are drawn alike count as the same mistake",
 )
 _LETTERS = {
     "pass with note": ("passed", ".", "PASSED (NOTE)"),
@@ -40,7 +41,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--grade-seed", type=int, metavar="N", help="the seed of all inputs (default: a new one each time)")
     group.addoption("--grade-json", metavar="FILE", help="write the verdicts as JSON")
     group.addoption("--grade-only", metavar="IDS", help="grade these exercises alone (ids with commas)")
-    group.addoption("--grade-journal", metavar="FILE", help="write every step as it happens")
+    group.addoption(
+        "--isolation",
+        choices=("auto", "strict"),
+        default="auto",
+        help="strict: refuse to grade where this machine cannot confine a submission in full",
+    )
+    group.addoption("--in-process", action="store_true", help="run the file here, beside the checks (so does --pdb)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -132,9 +139,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Note that the session came to its end."""
+    """End the processes that ran the learner's code."""
     if _GRADING in session.config.stash:
-        session.config.stash[_GRADING].finish()
+        session.config.stash[_GRADING].close()
 
 
 def _grade(item: pytest.Item) -> dict[str, Any] | None:
@@ -154,7 +161,6 @@ class Scribe:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._records: list[dict[str, Any]] = []
-        self._printed: dict[str, str] = {}
         self._reports: list[tuple[Lesson, LessonReport]] = []
         self._problem = ""
 
@@ -162,9 +168,9 @@ class Scribe:
         """Keep the record of one check, and what the learner's code printed meanwhile."""
         record = getattr(report, "coursekit", None)
         if record:
-            self._records.append(record)
-            if report.failed and report.capstdout:
-                self._printed.setdefault(record["result"]["exercise"], report.capstdout)
+            # In this process the learner's code prints as pytest's own tests do.
+            printed = record["printed"] or report.capstdout
+            self._records.append({**record, "printed": printed if report.failed else ""})
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """Return the word of a verdict, where pytest has none."""
@@ -209,7 +215,7 @@ class Scribe:
             terminalreporter.write_sep("=", heading(report))
             for line, colour in table(lesson, report):
                 terminalreporter.write_line(line, **{colour: True})
-            for line in details(lesson, report, self._printed):
+            for line in details(lesson, report):
                 terminalreporter.write_line(line, bold=line.startswith("\n"))
             terminalreporter.write_line(f"\n{closing(report)}")
         if self._problem:

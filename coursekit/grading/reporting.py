@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from coursekit.catalog import Lesson
 from coursekit.grading.checks import lesson_in
-from coursekit.grading.text import labelled
+from coursekit.grading.text import labelled, printable
 from coursekit.grading.verdicts import CheckResult, LessonReport, judge_exercise
 
 COLOURS = {"pass": "green", "pass with note": "green", "not attempted": "yellow", "skipped": "yellow"}
@@ -25,8 +26,13 @@ def reports(records: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[Lesso
             parts = [record for record in mine if record["result"]["exercise"] == exercise.id]
             if parts:
                 results = [CheckResult.from_json(record["result"]) for record in parts]
-                made.append(judge_exercise(exercise, results, parts[0]["weight"]))
-        found.append((lesson, LessonReport(lesson.id, Path(mine[0]["path"]), mine[0]["sha256"], tuple(made), seed)))
+                judged = judge_exercise(exercise, results, parts[0]["weight"])
+                made.append(replace(judged, printed=next((part["printed"] for part in parts if part["printed"]), "")))
+        first = mine[0]
+        report = LessonReport(
+            lesson.id, Path(first["path"]), first["sha256"], tuple(made), seed, first["isolation"], ()
+        )
+        found.append((lesson, report))
     return found
 
 
@@ -40,13 +46,12 @@ def table(lesson: Lesson, report: LessonReport) -> Iterator[tuple[str, str]]:
         yield f"{code:<4} {part.id:<{width}}  {part.verdict:<{words}}  {points:>8}", COLOURS.get(part.verdict, "red")
 
 
-def details(lesson: Lesson, report: LessonReport, printed: Mapping[str, str]) -> Iterator[str]:
+def details(lesson: Lesson, report: LessonReport) -> Iterator[str]:
     """Yield what the learner needs for each exercise that is not done, and which one to write next.
 
     Args:
         lesson: from the catalogue.
         report: of the lesson.
-        printed: what the learner's code printed, by id of the exercise.
     """
     for part in report.exercises:
         if part.verdict in ("pass", "not attempted"):
@@ -56,8 +61,8 @@ def details(lesson: Lesson, report: LessonReport, printed: Mapping[str, str]) ->
         lines = part.message.splitlines()
         if part.diagnosis and part.verdict == "fail":
             lines += labelled([("mistake", f"{part.diagnosis.says} ({part.diagnosis.id})")]).splitlines()
-        if part.id in printed and not part.passed:
-            lines += labelled([("printed", printed[part.id].strip()[-500:])]).splitlines()
+        if part.printed.strip() and not part.passed:
+            lines += labelled([("printed", part.printed.strip()[-500:])]).splitlines()
         if part.verdict in ("fail", "timeout", "crashed"):
             lines += labelled([("hint", f"coursekit hint {lesson.id} {code}")]).splitlines()
         yield from (f"  {line}" for line in lines)
@@ -69,9 +74,15 @@ def details(lesson: Lesson, report: LessonReport, printed: Mapping[str, str]) ->
 
 def heading(report: LessonReport) -> str:
     """Return the line that says what was graded: lesson, file and the first digits of its SHA-256."""
-    return f"{report.lesson}: {report.path} (sha256 {report.sha256[:12]})"
+    return f"{report.lesson}: {printable(str(report.path))} (sha256 {report.sha256[:12]})"
 
 
-def closing(report: LessonReport) -> str:
-    """Return the line with the score and with the seed that repeats the grading."""
-    return f"score {report.score:g} of {report.max_score:g}; seed {report.seed} (again: --grade-seed {report.seed})"
+def closing(report: LessonReport, option: str = "--grade-seed") -> str:
+    """Return the line with the score, with the seed that repeats the grading, and with how code was confined.
+
+    Args:
+        report: of the lesson.
+        option: of the program that repeats it.
+    """
+    again = f"seed {report.seed} (again: {option} {report.seed})"
+    return f"score {report.score:g} of {report.max_score:g}; {again}; isolation: {report.isolation}"

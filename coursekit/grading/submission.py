@@ -11,7 +11,9 @@ import hashlib
 import os
 import stat
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -20,6 +22,7 @@ from coursekit.grading.text import printable
 
 MAX_BYTES = 256 * 1024
 MODULE_NAME = "exercises"  # the name under which the learner's code sees itself
+_MOST_NAMES, _LONGEST_NAME = 5000, 100
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -37,6 +40,21 @@ class Statement:
 
 
 @dataclass(frozen=True)
+class Source:
+    """The text of a file of answers, of which nothing was looked at yet.
+
+    Args:
+        path: the file.
+        sha256: of its bytes.
+        text: of the file.
+    """
+
+    path: Path
+    sha256: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Submission:
     """One file of Python that answers exercises.
 
@@ -48,6 +66,8 @@ class Submission:
             the others.
         stubs: names of functions and classes whose bodies only raise NotImplementedError.
         problem: why the file, or one statement, is not Python; empty when all of it is.
+        mentions: every name that the code uses, by the function or class at the top level in which it stands; the
+            empty name owns the rest. An attribute and what is imported have a dot in front.
     """
 
     path: Path
@@ -56,6 +76,7 @@ class Submission:
     statements: tuple[Statement, ...]
     stubs: frozenset[str]
     problem: str = ""
+    mentions: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def module(self) -> ModuleType:
         """Return an empty module in which the statements can be executed."""
@@ -70,7 +91,17 @@ class Submission:
 
 
 def read(path: Path) -> Submission:
-    """Read a file of answers.
+    """Read a file of answers that may be parsed in this process: the reference, or a learner's who is trusted.
+
+    Raises:
+        SubmissionError: there is no such file, or it is not one that can be read as text.
+    """
+    source = read_source(path)
+    return parse(source.text, path, source.sha256)
+
+
+def read_source(path: Path) -> Source:
+    """Read a file of answers, and no more than that.
 
     A symbolic link is refused: what is graded is the file that was named, and not what it points at. Text that
     is not Python is no error here: it gets a verdict, with the line.
@@ -104,7 +135,7 @@ def read(path: Path) -> Submission:
         raise SubmissionError(
             where, "UTF-8 text", got=f"{error.reason} at byte {error.start}", fix="save the file as UTF-8"
         ) from None
-    return parse(text, path, hashlib.sha256(raw).hexdigest())
+    return Source(path, hashlib.sha256(raw).hexdigest(), text)
 
 
 def parse(text: str, path: Path, sha256: str = "") -> Submission:
@@ -132,7 +163,7 @@ def parse(text: str, path: Path, sha256: str = "") -> Submission:
             else:
                 statements.append(Statement(node.lineno, code))
     stubs = frozenset(node.name for node in tree.body if isinstance(node, _DEFINITIONS) and _is_stub(node))
-    return Submission(path, sha256, text, tuple(statements), stubs, problem)
+    return Submission(path, sha256, text, tuple(statements), stubs, problem, _mentions(tree))
 
 
 # A bomb of nested operators ends the parser with one of the last two.
@@ -158,6 +189,25 @@ def _future_flags(tree: ast.Module) -> int:
     for name in names:
         flags |= getattr(getattr(__future__, name, None), "compiler_flag", 0)
     return flags
+
+
+def _mentions(tree: ast.Module) -> dict[str, frozenset[str]]:
+    found: dict[str, set[str]] = {}
+    for statement in tree.body[:_MOST_NAMES]:
+        owner = statement.name[:_LONGEST_NAME] if isinstance(statement, _DEFINITIONS) else ""
+        mine = found.setdefault(owner, set())
+        for node in ast.walk(statement):
+            mine.update(name[:_LONGEST_NAME] for name in _names(node))
+    return {owner: frozenset(islice(names, _MOST_NAMES)) for owner, names in found.items()}
+
+
+def _names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Name):
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        return [f".{node.attr}"]
+    dotted = node.name if isinstance(node, ast.alias) else node.module if isinstance(node, ast.ImportFrom) else ""
+    return [f".{part}" for part in (dotted or "").split(".") if part]
 
 
 def _is_stub(node: ast.stmt) -> bool:

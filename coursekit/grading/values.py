@@ -98,7 +98,7 @@ def _plain(value: Any, tensor: Callable[[Tensor], Any], depth: int, left: list[i
 def _plain_dict(value: dict[Any, Any], tensor: Callable[[Tensor], Any], depth: int, left: list[int]) -> Any:
     found = {}
     for key, part in dict.items(value):
-        if type(key) not in (str, int, float, bool, type(None)):
+        if type(key) not in (str, int, float, bool, type(None)) or type(_plain(key, tensor, depth, left)) is Opaque:
             return Opaque(f"a dict with {_name(type(key))} as a key")
         found[key] = _plain(part, tensor, depth + 1, left)
     return found
@@ -194,6 +194,8 @@ def show(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key!r}: {show(part)}" for key, part in value.items()) + "}"
     text = repr(value)
+    if type(value) is float and len(text) > 12:
+        return f"{value:.9g}"
     return text if len(text) <= 200 else text[:199] + "…"
 
 

@@ -98,6 +98,7 @@ class ExerciseReport:
         message: what to tell the learner.
         diagnosis: the known answer that theirs equals, if any.
         seconds: wall time of its checks.
+        printed: the last of what the learner's code printed.
     """
 
     id: str
@@ -107,6 +108,7 @@ class ExerciseReport:
     message: str
     diagnosis: Diagnosis | None
     seconds: float
+    printed: str = ""
 
     @property
     def passed(self) -> bool:
@@ -131,6 +133,8 @@ class LessonReport:
         sha256: of its bytes.
         exercises: one report each, in the lesson's order.
         seed: from which the inputs were drawn; it repeats the grading.
+        isolation: how the submission was confined: `full`, `no-namespaces`, `process-only` or `in-process`.
+        flags: what a person should look at, in sentences; they cost no points.
     """
 
     lesson: str
@@ -138,6 +142,8 @@ class LessonReport:
     sha256: str
     exercises: tuple[ExerciseReport, ...]
     seed: int
+    isolation: str = ""
+    flags: tuple[str, ...] = ()
 
     @property
     def score(self) -> float:
@@ -166,6 +172,9 @@ class LessonReport:
             "score": self.score,
             "max_score": self.max_score,
             "exercises": [report.to_json() for report in self.exercises],
+            "seed": self.seed,
+            "isolation": self.isolation,
+            "flags": list(self.flags),
         }
 
 

@@ -11,6 +11,8 @@ from coursekit.errors import LessonError
 from coursekit.grading.answers import answers
 from coursekit.grading.checks import collect, lesson_in
 
+from .conftest import CHECKS
+
 
 def test_checks_are_collected_with_exercise_weight_and_parameters(course):
     found = course.checks()
@@ -21,6 +23,14 @@ def test_checks_are_collected_with_exercise_weight_and_parameters(course):
     ]
     assert found[0].asks == "One number doubles."
     assert str(found[1].parameters) == "{'dtype': torch.float64}"
+
+
+def test_statistical_checks_are_marked(course):
+    marked = CHECKS.replace(
+        '@pytest.mark.exercise("average")', '@pytest.mark.exercise("average")\n@pytest.mark.statistical'
+    )
+    course.write("test_exercises.py", marked)
+    assert [check.statistical for check in course.checks()] == [False, False, True]
 
 
 CHECK = 'import pytest\n@pytest.mark.exercise("double")\n{marks}\ndef test_a({arguments}):\n    {docstring}\n'
@@ -99,9 +109,9 @@ def test_marking_answers_loads_no_torch():
     import subprocess
 
     code = (
-        "import sys, coursekit.grading.answers, coursekit.grading.plugin, coursekit.grading.stubs\n"
-        "import coursekit.grading.verdicts, coursekit.grading.submission, coursekit.grading.grade\n"
-        "import coursekit.grading.reporting\n"
+        "import sys, coursekit.grading.answers, coursekit.grading.plugin, coursekit.grading.authoring.stubs\n"
+        "import coursekit.grading.verdicts, coursekit.grading.submission, coursekit.grading.saves\n"
+        "import coursekit.grading.authoring.restore, coursekit.grading.reporting\n"
         "print([name for name in ('torch', 'numpy', 'lightning', 'torchmetrics') if name in sys.modules])"
     )
     heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -85,3 +85,17 @@ def test_the_package_offers_what_lessons_import():
 
     with pytest.raises(AttributeError, match="nothing"):
         _ = coursekit.grading.nothing
+
+
+def test_a_small_difference_is_measured_against_what_was_subtracted():
+    """1 - 0.9999 rounds as 1 does: seen in right answers whose result happened to come out near zero."""
+    expected, got = torch.tensor(1e-4, dtype=torch.float64), torch.tensor(1e-4 + 1e-15, dtype=torch.float64)
+    close(got, expected, where="p", rtol=1e-12, scale=torch.tensor([0.5, -1.0]))
+    close((got, got), (expected, expected), where="p", rtol=1e-12, scale=([torch.ones(2)], 1.0))
+    close({"a": 1e-4 + 1e-15}, {"a": 1e-4}, where="p", rtol=1e-12, scale={"a": (None, 1)})
+    with pytest.raises(CheckFailure, match="the error 1e-15"):
+        close(got, expected, where="p", rtol=1e-12)
+    with pytest.raises(CheckFailure, match=r"p\[1\].*the error 1e-15"):
+        close((got, got), (expected, expected), where="p", rtol=1e-12, scale=(1.0, None))
+    with pytest.raises(CheckFailure, match="the error 1e-15"):
+        close(got, expected, where="p", rtol=1e-12, scale=torch.ones(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import random
 import signal
@@ -189,3 +190,14 @@ def test_a_module_that_is_first_imported_inside_keeps_the_function(monkeypatch):
         module.softmax = F.softmax  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "a_library", module)
     assert module.softmax is F.softmax
+
+
+def test_private_functions_that_do_the_work_are_forbidden_too():
+    """Those of the same module whose names end as the function's does."""
+    adam = importlib.import_module("torch.optim.adam")
+    kept = adam._single_tensor_adam
+    with fenced(0, 10, Tripwires(("torch.optim.adam.adam",))):
+        for name in ("adam", "_single_tensor_adam", "_multi_tensor_adam", "_fused_adam"):
+            with pytest.raises(ForbiddenCallError, match=r"torch\.optim\.adam\.adam does what you are asked"):
+                getattr(adam, name)()
+    assert adam._single_tensor_adam is kept

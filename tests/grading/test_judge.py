@@ -13,7 +13,7 @@ from coursekit.errors import LessonError
 from coursekit.grading.judge import Judge
 from coursekit.grading.values import Opaque
 
-from .conftest import CHECKS, RIGHT_AVERAGE, RIGHT_DOUBLE, TOML
+from .conftest import CHECKS, RIGHT_AVERAGE, RIGHT_DOUBLE, SOLUTION, TOML
 
 FOUR_CHECKS = '''
 @pytest.mark.exercise("double")
@@ -87,7 +87,7 @@ def test_after_two_timeouts_the_rest_of_an_exercise_is_not_run(course, graded):
     found = graded("def double(x):\n    while True: pass").results()
     assert [result.verdict for result in found] == ["timeout"] * 4
     assert [result.seconds > 0.2 for result in found] == [True, True, False, False]
-    assert "not run: 2 checks of this exercise took too long already" in found[2].message
+    assert "not run: 2 checks of this exercise took too long or crashed already" in found[2].message
 
 
 def test_messages_name_what_was_asked_given_expected_and_got(graded):
@@ -398,11 +398,15 @@ def test_what_optimizers_import_is_imported_before_the_time_counts(course, monke
 
 
 def test_inputs_follow_the_seed(graded):
-    def message(seed: int) -> str:
-        return graded("def double(x):\n    return 2 * x if len(x) < 2 else x", seed=seed).report().message
+    first, again, other = (_input(graded("def double(x):\n    return 2 * x", seed=seed), 1) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
 
-    assert message(1) == message(1)
-    assert message(1) != message(2)
+
+def _input(found, check: int) -> torch.Tensor:
+    """Return what the learner's function was given in a check of the exercise."""
+    checks = found.judge.checks(found.judge.lesson.exercise("double"))
+    return found.judge.attempt(found.learner, checks[check]).trace[0].request.args[0]
 
 
 def test_a_checks_own_random_numbers_follow_the_seed_too(course, graded):
@@ -421,7 +425,7 @@ def test_a_checks_own_random_numbers_follow_the_seed_too(course, graded):
         ''',
     )
     state = torch.get_rng_state()
-    first, again, other = (graded("def double(x):\n    return x", seed=seed).report().message for seed in (1, 1, 2))
+    first, again, other = (_input(graded("def double(x):\n    return x", seed=seed), 0) for seed in (1, 1, 2))
     assert first == again != other
     assert torch.equal(state, torch.get_rng_state())
 
@@ -429,3 +433,11 @@ def test_a_checks_own_random_numbers_follow_the_seed_too(course, graded):
 def test_opaque_values_are_never_true():
     with pytest.raises(TypeError, match="Yes is neither true nor false here"):
         bool(Opaque("Yes"))
+
+
+def test_a_reference_that_takes_too_long_excuses_nobody(course, graded):
+    """Else a learner whose processes keep the machine busy would be paid for what they broke."""
+    course.hurry()
+    course.write("solution.py", SOLUTION.replace("return 2 * x", "while True: pass"))
+    report = graded("def double(x):\n    return 3 * x").report()
+    assert (report.verdict, report.points) == ("fail", 0)

@@ -116,14 +116,15 @@ def test_a_json_file_that_cannot_be_written(course, run_pytest, tmp_path):
 
 
 def test_the_seed_repeats_the_inputs(course, run_pytest, tmp_path):
-    file = course.submission("def double(x):\n    return 2 * x if len(x) < 2 else x")
+    file = course.submission("def double(x):\n    print(x)\n    return x if len(x) > 1 else 2 * x")
 
-    def message(seed: int) -> str:
+    def printed(seed: int) -> str:
         out = tmp_path / "out.json"
         run_pytest(course.folder, "--submission", file, "--grade-seed", seed, "--grade-json", out)
-        return json.loads(out.read_text())["exercises"][0]["message"]
+        return json.loads(out.read_text())["exercises"][0]["printed"]
 
-    assert message(1) == message(1) != message(2)
+    assert "tensor" in printed(1)
+    assert printed(1) == printed(1) != printed(2)
 
 
 def test_a_part_of_the_checks_earns_a_part_of_the_points(course, run_pytest):
@@ -237,3 +238,13 @@ def test_two_workers_find_the_same(course):
     assert done.returncode == 1, done.stdout
     assert "mistake:   You squared. (squares)" in done.stdout
     assert json.loads(out.read_text())["score"] == 2
+
+
+def test_strict_refuses_before_any_of_the_file_runs(course, run_pytest, monkeypatch, tmp_path):
+    monkeypatch.setattr("coursekit.grading.warm._candidates", lambda: ["process-only"])
+    mark = tmp_path / "it ran"
+    file = course.submission(f"open({str(mark)!r}, 'w').close()", RIGHT_DOUBLE, RIGHT_AVERAGE)
+    status, text = run_pytest(course.folder, "--submission", file, "--isolation", "strict")
+    assert status == pytest.ExitCode.USAGE_ERROR
+    assert "--isolation strict: isolation: full. Got process-only." in text
+    assert not mark.exists()

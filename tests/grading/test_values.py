@@ -289,4 +289,4 @@ def test_a_tensor_on_another_device_differs():
 def says_tensor(got: Tensor, expected: Tensor) -> str:
     from coursekit.grading.differences import _tensor_difference
 
-    return _tensor_difference(got, expected, OWN, False)
+    return _tensor_difference(got, expected, OWN, False, 0.0)

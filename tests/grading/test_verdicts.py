@@ -106,7 +106,7 @@ def test_the_json_of_a_lesson():
         ExerciseReport("double", "fail", 1.5, 4, "why", diagnosis, 0.25),
         ExerciseReport("average", "pass", 2, 2, "1 check passed.", None, 0.5),
     )
-    tree = LessonReport("toy", Path("mine.py"), "ab" * 32, parts, 7).to_json()
+    tree = LessonReport("toy", Path("mine.py"), "ab" * 32, parts, 7, "full", ("It reads files.",)).to_json()
     assert json.loads(json.dumps(tree)) == {
         "lesson": "toy",
         "submission": {"path": "mine.py", "sha256": "ab" * 32},
@@ -121,6 +121,7 @@ def test_the_json_of_a_lesson():
                 "message": "why",
                 "diagnosis": {"id": "squares", "says": "You squared."},
                 "seconds": 0.25,
+                "printed": "",
             },
             {
                 "id": "average",
@@ -130,8 +131,12 @@ def test_the_json_of_a_lesson():
                 "message": "1 check passed.",
                 "diagnosis": None,
                 "seconds": 0.5,
+                "printed": "",
             },
         ],
+        "seed": 7,
+        "isolation": "full",
+        "flags": ["It reads files."],
     }
 
 
