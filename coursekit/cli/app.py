@@ -16,7 +16,22 @@ import typer
 from typer.core import TyperGroup
 
 from coursekit import __version__
-from coursekit.cli import doctor, download, grade, hint, listing, run, verify
+from coursekit.cli import (
+    classes,
+    doctor,
+    download,
+    explain,
+    grade,
+    hint,
+    listing,
+    new,
+    release,
+    reset,
+    run,
+    stubs,
+    verify,
+    watch,
+)
 from coursekit.errors import StoppedError, UserError
 
 OUR_ERROR = 3
@@ -43,7 +58,7 @@ def _ending() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("\ncoursekit: stopped; trainings that were finished are kept", file=sys.stderr)
+        print("\ncoursekit: stopped; what was finished is kept", file=sys.stderr)
         raise typer.Exit(128 + signal.SIGINT) from None
     except BrokenPipeError:
         raise typer.Exit(READER_GONE) from None
@@ -67,7 +82,7 @@ def options(version: bool = typer.Option(False, "--version", help="Print the ver
         raise typer.Exit
 
 
-for _verb in (listing, run, hint, grade, verify, doctor, download):
+for _verb in (listing, run, hint, grade, watch, explain, reset, verify, new, stubs, classes, release, doctor, download):
     _verb.add_to(app)
 
 

@@ -45,7 +45,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(json: JsonOption = None) -> None:
-    """Look at Python, packages, device, kernels, disk, data and lessons; exit with 1 when something is broken."""
+    """Look at Python, packages, device, kernels, isolation, disk, data, lessons; exit with 1 when one is broken."""
     findings: list[Finding] = []
     for what, look in _LOOKS.items():
         for finding in _guarded(what, look):
@@ -166,6 +166,24 @@ def _compiler() -> tuple[str, str, str]:
     return "ok", f"{found}, for torch.compile", ""
 
 
+def _isolation() -> Iterator[Finding]:
+    from coursekit.grading.isolation import CONFINED, SAYS
+    from coursekit.grading.warm import Warm
+
+    warm = Warm(None)
+    try:
+        level = warm.level
+        says = f"{level}: {SAYS[level]}"
+        if not warm.refused and level in CONFINED:
+            yield Finding("isolation", "ok", says)
+            return
+        reason = "; ".join(f"{other} is not to be had: {why}" for other, why in warm.refused.items())
+        fix = "grade a class on Linux 6.12 or newer where user namespaces are allowed"
+        yield Finding("isolation", "note", f"{says}. {reason}".strip(" ."), fix)
+    finally:
+        warm.close()
+
+
 def _disk() -> Iterator[Finding]:
     free = shutil.disk_usage(Path.cwd()).free
     if not os.access(Path.cwd(), os.W_OK):
@@ -207,6 +225,7 @@ _LOOKS = {
     "python": _python,
     "packages": _packages,
     "torch": _torch,
+    "isolation": _isolation,
     "disk": _disk,
     "data": _data,
     "lessons": _lessons,

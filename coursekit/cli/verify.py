@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import Annotated
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -17,34 +18,76 @@ def add_to(app: typer.Typer) -> None:
 
 def verify(
     lesson: Annotated[str | None, typer.Argument(help="Only this lesson.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds for solutions and alternatives.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=10_000, help="How many seeds for the inputs.")] = 3,
+    exercise: Annotated[str | None, typer.Option(help="Only this exercise, such as O1; needs a lesson.")] = None,
+    mutants: Annotated[bool, typer.Option("--mutants/--no-mutants", help="Make mutants of the solution too.")] = True,
+    publish: Annotated[bool, typer.Option("--publish", help="Write the lesson's VERIFIED.md.")] = False,
     json: JsonOption = None,
 ) -> None:
-    """Grade every stub, solution, alternative, dialect and wrong answer, and compare with what must come."""
+    """Grade every stub, solution, wrong answer and mutant, and compare with what must come."""
     from coursekit import catalog
-    from coursekit.grading.verify import verify as verify_lesson
+    from coursekit.errors import ArgumentError
 
+    if exercise is not None and lesson is None:
+        raise ArgumentError("verify --exercise", "a lesson too", got="none", fix="write `coursekit verify LESSON ...`")
+    if publish and (exercise is not None or not mutants):
+        fix = "leave out --exercise and --no-mutants"
+        raise ArgumentError("verify --publish", "the whole proof", got="a part of it", fix=fix)
     chosen = catalog.lessons() if lesson is None else (catalog.lesson(lesson),)
-    proofs = [verify_lesson(entry, seeds=range(seeds)) for entry in chosen]
-    rows = [row for proof in proofs for row in proof.to_json()["rows"]]
-    findings = [finding for proof in proofs for finding in proof.findings]
-    done = bool(proofs) and all(proof.ok for proof in proofs)
-    failed = [row for row in rows if not row["ok"]]
+    if exercise is not None:
+        chosen[0].exercise(exercise)  # before torch is imported: a wrong name is told in a blink
+
+    from coursekit.grading.proof.publish import publish as write_page
+    from coursekit.grading.proof.rows import to_json
+    from coursekit.grading.proof.verify import verify as verify_lesson
+
+    proofs = []
+    for entry in chosen:
+        with_bar = _progress(entry.id)
+        proofs.append(verify_lesson(entry, range(seeds), exercise=exercise, with_mutants=mutants, progress=with_bar))
+    tree = to_json(proofs)
     if json is not None:
-        summary = {"ok": done, "rows": len(rows), "failed": len(failed), "findings": findings}
-        write_json_to(json, {"rows": rows, "summary": summary})
+        write_json_to(json, tree)
     if json != "-":
-        for row in failed:
-            print(
-                f"NOT OK  {row['lesson']}/{row['exercise']}  {row['kind']} {row['submission']}: expected "
-                f"{row['expected']}, got {row['verdict']}, diagnosed as {row['diagnosis'] or 'nothing'}"
-            )
-        for finding in findings:
-            print(f"MISSING {finding}")
-        kinds = Counter(row["kind"] for row in rows)
-        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-        print(
-            f"{len(rows) - len(failed)} of {len(rows)} rows as they must be ({counts}), {len(findings)} things missing."
-        )
-    if not done:
+        _print(tree)
+    for entry, proof in zip(chosen, proofs, strict=True) if publish else ():
+        print(f"written: {write_page(entry, proof)}", file=sys.stderr)
+    if not tree["summary"]["ok"]:
         raise typer.Exit(1)
+
+
+def _print(tree: dict[str, Any]) -> None:
+    summary = tree["summary"]
+    for row in tree["rows"]:
+        if row["ok"]:
+            continue
+        named = "" if row["kind"] == "mutant" else f", diagnosed as {row['diagnosis'] or 'nothing'}"
+        print(
+            f"NOT OK  {row['lesson']}/{row['exercise']}  {row['kind']} {row['submission']}: expected "
+            f"{row['expected']}, got {row['verdict']}{named}"
+        )
+    for finding in summary["findings"]:
+        print(f"MISSING {finding}")
+    mutants = summary["mutants"]
+    if mutants["total"]:
+        share = 100 * mutants["killed"] / mutants["total"]
+        open_ones = sum(not survivor["because"] for survivor in mutants["survivors"])
+        died = f"{mutants['killed']} of {mutants['total']} mutants die ({share:.1f} %)"
+        print(f"{died}, {open_ones} live without a reason.")
+    kinds = ", ".join(f"{count} {kind}" for kind, count in summary["kinds"].items())
+    right = summary["rows"] - summary["failed"]
+    print(f"{right} of {summary['rows']} rows as they must be ({kinds}), {len(summary['findings'])} things missing.")
+
+
+def _progress(lesson: str) -> Callable[[int, int, str], None]:
+    """Return what is told of each row: it counts on a terminal, and is silent elsewhere."""
+    stream = sys.stderr
+    if not stream.isatty():
+        return lambda *_: None
+
+    def tell(done: int, total: int, exercise: str) -> None:
+        line = "" if done == total else f"{lesson}/{exercise}: {done} of {total} rows"
+        stream.write(f"\r{line:<72}{chr(13) if done == total else ''}")
+        stream.flush()
+
+    return tell
