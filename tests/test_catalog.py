@@ -56,7 +56,7 @@ def test_a_lesson_is_read_with_its_defaults(course: Course) -> None:
     assert (entry.folder, entry.config_file) == (top / "lessons" / "sums", top / "configs" / "sums.yaml")
     (exercise,) = entry.exercises
     assert (exercise.names, exercise.hints, exercise.forbids) == (("add",), ("look", "think", "write"), ())
-    assert exercise.seconds == 10
+    assert (exercise.seconds, exercise.equivalent) == (10, ())
 
 
 def test_lessons_come_in_course_order(course: Course) -> None:
@@ -115,6 +115,16 @@ def test_an_unknown_exercise_names_the_nearest(course: Course, name: str, fix: s
         ("difficulty = 2", "difficulty = 5", r"exercises\.0\.difficulty: input should be less than or equal to 4"),
         ('"S1"', '"s1"', r"exercises\.0\.code: string should match pattern .* Fix: give the short label, such as O1\."),
         ('"write"]', '"write", "more"]', r"exercises\.0\.hints: tuple should have at most 3 items"),
+        (
+            "points = 3",
+            'points = 3\nequivalent = [{ mutant = "add: 1 -> 2" }]',
+            r"equivalent\.0\.because: field required",
+        ),
+        (
+            "points = 3",
+            'points = 3\nequivalent = [{ mutant = "add: 1 -> 2", because = "so" }]',
+            r"equivalent\.0\.because: string should have at least 20 characters",
+        ),
         ('names = ["add"]', "names = []", r"exercises\.0\.names: tuple should have at least 1 item"),
         ("order = 1", "order = 2001-01-01", r'order: input should be a valid integer\. Got "2001-01-01"\.'),
         ("order = 1", "order = 1\ntire = 1", r"tire: a setting that exists\. Got 'tire'\. Fix: write `tier`\."),

@@ -254,7 +254,8 @@ def accumulated(
         rows: rows of each forward pass.
     """
     model = Network(weights)
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9)
+    # Two groups, which train like one as long as the schedule reaches both.
+    optimizer = torch.optim.SGD([{"params": [model.inner]}, {"params": [model.outer]}], lr=lr, momentum=0.9)
     if leftover is not None:
         model.inner.grad = leftover.clone()
     losses = code.train_accumulated(

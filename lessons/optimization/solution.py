@@ -181,7 +181,7 @@ class MyAdamW(torch.optim.Optimizer):
                 m.mul_(beta1).add_(p.grad, alpha=1 - beta1)
                 v.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                root = (v / (1 - beta2**t)).sqrt_().add_(group["eps"])
+                root = v.sqrt() / math.sqrt(1 - beta2**t) + group["eps"]
                 p.addcdiv_(m, root, value=-group["lr"] / (1 - beta1**t))
         return loss
 
@@ -337,7 +337,7 @@ def train_accumulated(
     losses: list[Tensor] = []
     batches = iter(batches)
     while group := list(islice(batches, k)):
-        rows = sum(len(targets) for _, targets in group)
+        rows = sum(targets.numel() for _, targets in group)
         optimizer.zero_grad()
         shares = []
         for inputs, targets in group:

@@ -1094,6 +1094,22 @@ def schedules_after_the_step(model, batches, k, optimizer, *, max_norm=None, sch
     return losses
 
 
+@wrong("train_accumulated", says="You set the rate of the first parameter group only; an optimizer may hold several.")
+def schedules_the_first_group(model, batches, k, optimizer, *, max_norm=None, schedule=None):
+    losses = []
+    for step, group in enumerate(_grouped(batches, k)):
+        optimizer.zero_grad()
+        rows = sum(len(targets) for _, targets in group)
+        parts = [F.cross_entropy(model(inputs), targets, reduction="sum") / rows for inputs, targets in group]
+        for loss in parts:
+            loss.backward()
+        if schedule is not None:
+            optimizer.param_groups[0]["lr"] = schedule(step)
+        _finish(model, optimizer, step, max_norm, None)
+        losses.append(_mean(parts))
+    return losses
+
+
 @wrong(
     "train_accumulated", says="The last group was dropped because it has fewer than k micro-batches; it is a step too."
 )
