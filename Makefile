@@ -10,7 +10,7 @@ STAMP  := $(VENV)/.installed
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow test-gpu lint bench clean
+.PHONY: help setup run test test-slow test-gpu verify lint bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -43,15 +43,20 @@ test-slow: $(STAMP) ## Run the slow tests: every claim of every lesson, over its
 test-gpu: $(STAMP) ## Run the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu --timeout 3600
 
+verify: $(STAMP) ## Prove every lesson's checks: known answers and machine-made mutants
+	$(BIN)/coursekit verify
+
 lint: $(STAMP) ## Check style (ruff), types (pyright) and who imports whom (import-linter)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .bench-venv/.installed ## Measure the training step against raw loops and other trainers
+bench: .bench-venv/.installed ## Measure the training step and the grading against their peers
 	.bench-venv/bin/python benchmarks/training_step.py mlp
 	.bench-venv/bin/python benchmarks/training_step.py cnn
+	.bench-venv/bin/python benchmarks/grading.py
+	.bench-venv/bin/python benchmarks/class_of_200.py
 
 # The other trainers live in an environment of their own.
 .bench-venv/.installed: $(STAMP) benchmarks/requirements.txt
