@@ -50,6 +50,9 @@ def classifier_scorecard(
     """
     measured = [_measure(run, data, target, patience, strengths) for run in runs]
     values = {name: [row[name] for row in measured] for name in measured[0]}
+    curves = [run.curve("val_accuracy") for run in runs]
+    if min(map(len, curves)) > 1:  # one epoch is a point without an area
+        values["convergence_area"] = [normalised_area(curve) for curve in curves]
     return Scorecard.from_seeds(variant, values, [run.seed for run in runs])
 
 
@@ -86,6 +89,5 @@ def _measure(run: Run, data: Data, target: float, patience: int, strengths: Sequ
         "parameters": model_size(network).parameters,
         "convergence_rate": epochs,
         "convergence_steps": None if epochs is None else epochs * run.steps_per_epoch,
-        "convergence_area": normalised_area(accuracy),
         "robustness": sturdy.score,
     }
