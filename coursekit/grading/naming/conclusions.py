@@ -78,10 +78,12 @@ def conclude(attempts: Sequence[Attempt], suspects: Sequence[Suspect]) -> Conclu
     trials = {one.check.name: trial(one) for one in attempts if one.verdict in ("pass", "fail")}
     first = next(one for one in attempts if one.verdict == "fail")
     suspects = suspects if first.trace else ()  # a file of which nothing runs is no known answer
-    dialect = excuse(trials, suspects)
-    if dialect:
-        return Conclusion(dialect, first)
+    dialects = excuse(trials, suspects)
+    if dialects:
+        return Conclusion(dialects[0], first, tuple(("also", f"{one.says} ({one.id})") for one in dialects[1:]))
     named = diagnose(trials, suspects)
+    if named.diagnosis and named.diagnosis.kind == "dialect":  # it does not excuse what else fails
+        named = Named(named.also, named.diagnosis, first.check.name)
     words = [] if named.diagnosis or not first.trace else regimes(attempts)
     return Conclusion(named.diagnosis, first, (*_second(named, attempts), *words))
 

@@ -6,6 +6,7 @@ a check marked `statistical`, tensors of random numbers agree when they were dra
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,19 +68,29 @@ class Named:
     check: str = ""
 
 
-def excuse(trials: Trials, suspects: Sequence[Suspect]) -> Diagnosis | None:
-    """Return the dialect that explains every failing check, or None.
+def excuse(trials: Trials, suspects: Sequence[Suspect]) -> tuple[Diagnosis, ...]:
+    """Return the dialects that explain every failing check, at most one for each function; none where they do not.
 
     Args:
         trials: the learner's, in the order of the checks; at least one failed.
         suspects: the known answers of the exercise.
     """
     likeness = Likeness()
-    failing = _failing(trials)
+    failing = set(_failing(trials))
     dialects = [suspect for suspect in suspects if suspect.answer.kind == "dialect"]
-    possible = [one for one in dialects if all(likeness.shares(trials, one, name) for name in failing)]
-    chosen = _most_specific(trials, possible, suspects, likeness)
-    return chosen.diagnosis if chosen else None
+    explains = {one.answer.id: {name for name in failing if likeness.shares(trials, one, name)} for one in dialects}
+    chosen = _most_specific(trials, [one for one in dialects if explains[one.answer.id] == failing], suspects, likeness)
+    if chosen:
+        return (chosen.diagnosis,)
+    groups: dict[str, list[Suspect | None]] = {}
+    for one in dialects:
+        if explains[one.answer.id]:
+            groups.setdefault(one.answer.replaces, [None]).append(one)
+    for choice in itertools.product(*groups.values()):
+        together = [one for one in choice if one]
+        if failing == set().union(*(explains[one.answer.id] for one in together)):
+            return tuple(one.diagnosis for one in together)
+    return ()
 
 
 def diagnose(trials: Trials, suspects: Sequence[Suspect]) -> Named:

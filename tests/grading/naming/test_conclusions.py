@@ -224,3 +224,28 @@ def test_a_second_mistake_is_told(course, report, body, named, also):
     assert (found.diagnosis.id if found.diagnosis else None) == named
     said = lines(found.message).get("also")
     assert said == (f"You add one at zero. ({also}; seen where this was asked: Zero stays zero)" if also else None)
+
+
+# A dialect beside a mistake
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict", "named"),
+    [
+        ("2 * x.abs()", "pass with note", "keeps-no-sign"),
+        ("2 * x.abs() + (x == 0)", "fail", "adds-one-at-zero"),
+        ("2 * x.abs() + 5 * (x == 0)", "fail", None),
+    ],
+    ids=["dialect", "and a known mistake", "and an unknown one"],
+)
+def test_a_dialect_excuses_nothing_but_itself(course, report, body, verdict, named):
+    """Points for what is wrong would be had by writing one other part as a published variant does."""
+    text = TWO.replace('@wrong("double", says="You lose the sign.")', '@dialect("double", says="Without a sign.")')
+    course.write(
+        "wrong_answers.py", text.replace("import wrong", "import dialect, wrong").replace("loses_the", "keeps_no")
+    )
+    found = report(f"def double(x):\n    return {body}")
+    assert (found.verdict, found.diagnosis.id if found.diagnosis else None) == (verdict, named)
+    if verdict == "fail":
+        assert found.points < found.max_points
+        assert "keeps-no-sign" in lines(found.message)["also"]

@@ -34,11 +34,11 @@ def trials(**values: Any) -> dict[str, Trial]:
     return {name: tried(value, passed=value == RIGHT) for name, value in values.items()}
 
 
-def suspect(name: str, kind: str = "wrong", **values: Any) -> Suspect:
+def suspect(name: str, kind: str = "wrong", replaces: str = "f", **values: Any) -> Suspect:
     def code() -> None: ...
 
     code.__name__ = name
-    return Suspect(Answer(kind, "f", f"says {name}", code), trials(**values))  # type: ignore[arg-type]
+    return Suspect(Answer(kind, replaces, f"says {name}", code), trials(**values))  # type: ignore[arg-type]
 
 
 def named(mine: dict[str, Trial], *suspects: Suspect) -> tuple[str, str]:
@@ -173,9 +173,19 @@ def test_an_error_names_no_second_mistake():
 
 def test_a_dialect_must_explain_every_failing_check():
     dialect = suspect("kind_of", "dialect", a=1.0, b=2.0, c=6.0)
-    assert excuse(trials(a=1.0, b=2.0, c=RIGHT), [dialect]) == dialect.diagnosis
-    assert excuse(trials(a=1.0, b=RIGHT, c=5.0), [dialect]) is None
-    assert excuse(trials(a=1.0, b=2.0), [suspect("x", a=1.0, b=2.0)]) is None
+    assert excuse(trials(a=1.0, b=2.0, c=RIGHT), [dialect]) == (dialect.diagnosis,)
+    assert excuse(trials(a=1.0, b=RIGHT, c=5.0), [dialect]) == ()
+    assert excuse(trials(a=1.0, b=2.0), [suspect("x", a=1.0, b=2.0)]) == ()
+
+
+def test_dialects_of_two_functions_excuse_together():
+    first = suspect("first", "dialect", a=1.0, b=RIGHT, c=RIGHT)
+    second = suspect("second", "dialect", replaces="g", a=RIGHT, b=2.0, c=RIGHT)
+    rival = suspect("rival", "dialect", a=RIGHT, b=2.0, c=RIGHT)
+    both = trials(a=1.0, b=2.0, c=RIGHT)
+    assert excuse(both, [first, second]) == (first.diagnosis, second.diagnosis)
+    assert excuse(both, [first, rival]) == (), "one function is written in one way only"
+    assert excuse(trials(a=1.0, b=2.0, c=3.0), [first, second]) == (), "what is left is a mistake"
 
 
 # Random numbers
