@@ -59,6 +59,14 @@ class Training(Settings):
     )
     workers: int = Field(default=0, ge=0, le=256, description="processes that fetch data, with loader: workers")
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads; 0 chooses from the work")
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="epochs without a better validation loss until training stops at its best weights; 0 never stops",
+    )
+    test_curve: bool = Field(
+        default=False, description="true to evaluate the test part each epoch too: for a curve, never for a choice"
+    )
     checkpoint_seconds: float = Field(default=20.0, ge=0, description="seconds between checkpoints inside a training")
     tensorboard: bool = Field(default=False, description="true to write a TensorBoard log too")
 

@@ -1,5 +1,6 @@
 """The training harness: `fit` a `Module` on data, get a `Run` back; an `Experiment` gathers a lesson's runs."""
 
+from coursekit.harness.early_stopping import EarlyStopping
 from coursekit.harness.experiment import Claim, Experiment, run_lesson, run_script
 from coursekit.harness.module import Classifier, Module
 from coursekit.harness.run import Run
@@ -9,6 +10,7 @@ from coursekit.harness.trainer import fit
 __all__ = [
     "Claim",
     "Classifier",
+    "EarlyStopping",
     "Experiment",
     "Module",
     "Run",

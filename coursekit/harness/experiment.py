@@ -20,6 +20,7 @@ from coursekit.config import Settings, Training, fingerprint, resolve, to_yaml
 from coursekit.data import Data
 from coursekit.errors import ArgumentError, OutputError, UserError
 from coursekit.files import make_folder, write_atomically, write_json
+from coursekit.harness.early_stopping import Stopper
 from coursekit.harness.learner import LearnerCode
 from coursekit.harness.module import Module
 from coursekit.harness.report import write_report
@@ -78,6 +79,8 @@ class Experiment:
         label: str,
         seed: int,
         if_diverged: Literal["raise", "stop"] = "raise",
+        stopper: Stopper | None = None,
+        monitor: str = "val_loss",
     ) -> Run:
         """Train a module as `coursekit.harness.fit` does, in a folder of its own, and remember the run."""
         if any(run.label == label and run.seed == seed for run in self.runs):
@@ -97,6 +100,8 @@ class Experiment:
             out=folder,
             identity=self.identity,
             if_diverged=if_diverged,
+            stopper=stopper,
+            monitor=monitor,
             quiet=self.quiet,
         )
         run.label = label
@@ -151,6 +156,10 @@ class Experiment:
         self.notes.append(text)
 
 
+_EXERCISES = ("exercises.py", "solution.py", "alternatives.py", "wrong_answers.py", "probes.py", "test_exercises.py")
+"""Modules of a lesson that its experiments do not import."""
+
+
 class LessonMain(Protocol):
     """The entry of a lesson's `lesson.py`."""
 
@@ -192,7 +201,7 @@ def run_lesson(
     device = runtime.choose_device(training.device)
     main: LessonMain = catalog.load(lesson, "lesson").main
     mine = None if submission is None else LearnerCode(submission, lesson)
-    identity = _hash_of(lesson.folder / "lesson.py", *([submission] if submission else []))
+    identity = experiment_hash(lesson.folder, submission)
     make_folder(out)
     manifest = {
         "lesson": lesson.id,
@@ -278,9 +287,15 @@ def _take_over(out: Path, manifest: dict[str, Any]) -> None:
         shutil.rmtree(out / "trainings", ignore_errors=True)
 
 
-def _hash_of(*files: Path) -> str:
-    """Return a hash of source files and of the versions that decide what they compute."""
+def experiment_hash(folder: Path, submission: Path | None = None) -> str:
+    """Return a hash of the code that decides what an experiment computes, and of the versions of its libraries.
+
+    Args:
+        folder: of the lesson. Its modules count, but for the exercises and what grades them.
+        submission: the learner's file, where it takes part.
+    """
+    modules = sorted(file for file in folder.glob("*.py") if file.name not in _EXERCISES)
     digest = hashlib.sha256(json.dumps(runtime.versions(), sort_keys=True).encode())
-    for file in files:
+    for file in [*modules, *([submission] if submission else [])]:
         digest.update(file.read_bytes())
     return digest.hexdigest()

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from coursekit.data.augmentation import Augmentation
 from coursekit.data.batches import Batch, Batches
 from coursekit.metrics import evaluating
 
@@ -28,6 +29,9 @@ Schedule = Callable[[int], float]
 
 Clipper = Callable[[Iterable[nn.Parameter]], Tensor]
 """Scales the gradients in place and returns their norm before, for example `clip_grad_norm_` with its bound."""
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Takes logits (b, classes) and targets, and returns a scalar, for example `F.cross_entropy`."""
 
 
 class Module(lightning.LightningModule):
@@ -190,13 +194,33 @@ class Classifier(Module):
     """Classification by cross entropy (nats), with accuracy beside it.
 
     Mini-batches are pairs of inputs (b, ...) and class numbers (b,); the network returns logits (b, classes).
+
+    Args:
+        loss: of logits (b, classes) and targets, for training; evaluation is always by plain cross entropy.
+        augment: changes each training mini-batch, see `coursekit.data.augmentation`; its targets may be shares
+            (b, classes).
+        others: as for `Module`.
     """
 
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        optimizer: OptimizerFactory,
+        schedule: Schedule | None = None,
+        clip: Clipper | None = None,
+        loss: Loss = F.cross_entropy,
+        augment: Augmentation | None = None,
+    ) -> None:
+        super().__init__(network, optimizer=optimizer, schedule=schedule, clip=clip)
+        self.loss, self.augment = loss, augment
+
     def training_loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the mean cross entropy of one mini-batch, and its accuracy."""
-        inputs, targets = batch
+        """Return the loss of one mini-batch, and its accuracy (with shares: against the largest)."""
+        inputs, targets = batch if self.augment is None else self.augment(batch)
         logits = self.network(inputs)
-        return F.cross_entropy(logits, targets), {"accuracy": logits.argmax(-1) == targets}
+        labels = targets if targets.dim() == 1 else targets.argmax(-1)
+        return self.loss(logits, targets), {"accuracy": logits.argmax(-1) == labels}
 
     def evaluation(self, batch: Batch) -> dict[str, Tensor]:
         """Return the mean cross entropy and the accuracy of one batch."""

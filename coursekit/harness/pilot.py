@@ -15,9 +15,10 @@ from coursekit import runtime
 from coursekit.config import Training
 from coursekit.data import Split
 from coursekit.data.batches import Batch
-from coursekit.errors import DivergedError, StoppedError
+from coursekit.errors import ArgumentError, DivergedError, StoppedError
 from coursekit.harness.bar import Bar
 from coursekit.harness.checkpoint import KEY
+from coursekit.harness.early_stopping import Resumable, Stopper
 from coursekit.harness.module import Blocks, Module
 from coursekit.harness.run import Run, write_history
 
@@ -34,18 +35,22 @@ class Pilot(lightning.Callback):
         self,
         run: Run,
         blocks: Blocks,
-        validation: Split,
+        watched: dict[str, Split],
         training: Training,
         stop: runtime.StopSignal,
         bar: Bar,
         mark: str,
         if_diverged: Literal["raise", "stop"],
+        stopper: Stopper | None = None,
+        monitor: str = "val_loss",
     ) -> None:
-        self.run, self.blocks, self.validation, self.training = run, blocks, validation, training
+        self.run, self.blocks, self.watched, self.training = run, blocks, watched, training
+        self.stopper, self.monitor = stopper, monitor
         self.stop, self.bar, self.mark, self.if_diverged = stop, bar, mark, if_diverged
         self.saves_inside_epochs = len(blocks) == 1
         self.random_state: dict[str, Any] | None = None
         self.warm = False
+        self.finished = False
         self.next_look = 0.0
         self.next_save = time.monotonic() + training.checkpoint_seconds
 
@@ -92,14 +97,18 @@ class Pilot(lightning.Callback):
         if not math.isfinite(means.get("loss", 0.0)):
             self._diverge()
             return
-        scores = self.module.evaluate(_chunks(self.validation))
+        scores = {
+            f"{part}_{name}": value
+            for part, split in self.watched.items()
+            for name, value in self.module.evaluate(_chunks(split)).items()
+        }
         run.history.append(
             {
                 "epoch": trainer.current_epoch + 1,
                 "step": position.step,
                 "lr": float(self.module.optimizer.param_groups[0]["lr"]),
                 **means,
-                **{f"val_{name}": value for name, value in scores.items()},
+                **scores,
                 "seconds": run.watch.seconds,
             }
         )
@@ -108,8 +117,30 @@ class Pilot(lightning.Callback):
             logger.log_metrics(run.history[-1], position.step)
         self.bar.note("  ".join(f"{name} {value:.3f}" for name, value in scores.items()))
         stopping = trainer.strategy.reduce_boolean_decision(self.stop.number is not None, all=False)
-        finished = len(run.history) == self.training.epochs
-        self._save_if_due(stopping=stopping and not finished, finished=finished)
+        self.finished = self._is_finished()
+        self._save_if_due(stopping=stopping and not self.finished)
+
+    def _is_finished(self) -> bool:
+        """Ask the stopper, and go back to the best weights at the end."""
+        run, last = self.run, len(self.run.history) == self.training.epochs
+        if self.stopper is None:
+            return last
+        row = run.history[-1]
+        if self.monitor not in row:
+            raise ArgumentError(
+                "early stopping",
+                f"one of the columns {', '.join(row)}",
+                got=repr(self.monitor),
+                fix="watch one of them",
+            )
+        enough = self.stopper.step(row[self.monitor], self.module.network)
+        # The processes share their weights, but not the statistics of their batches: one speaks for all.
+        enough = self.trainer.strategy.reduce_boolean_decision(enough, all=False)
+        if enough and not last:
+            run.stopped_early = self.trainer.should_stop = True
+        if enough or last:
+            self.stopper.restore(self.module.network)
+        return enough or last
 
     def _mean_over_processes(self, value: float) -> float:
         if self.trainer.world_size == 1:
@@ -118,11 +149,11 @@ class Pilot(lightning.Callback):
 
     # ------------------------------------------------------------------ checkpoints
 
-    def _save_if_due(self, *, stopping: bool, finished: bool = False) -> None:
+    def _save_if_due(self, *, stopping: bool) -> None:
         due = time.monotonic() >= self.next_save
         if self.trainer.world_size > 1:
             due = self.trainer.strategy.broadcast(due)
-        if self.run.checkpoint is not None and (due or stopping or finished):
+        if self.run.checkpoint is not None and (due or stopping or self.finished):
             with self.run.watch.paused():
                 if not self._is_finite():
                     self._diverge()
@@ -141,8 +172,10 @@ class Pilot(lightning.Callback):
         del checkpoint["loops"]
         checkpoint[KEY] = {
             "fingerprint": self.mark,
+            "finished": self.finished,
             **self.run.state(),
             "position": self.module.position.state(),
+            "stopper": self.stopper.state_dict() if isinstance(self.stopper, Resumable) else None,
             "random": runtime.random_state(),
         }
 
@@ -151,6 +184,8 @@ class Pilot(lightning.Callback):
     ) -> None:
         self.module.position.restore(checkpoint[KEY]["position"], self.module.device)
         self.random_state = checkpoint[KEY]["random"]
+        if isinstance(self.stopper, Resumable):
+            self.stopper.load_state_dict(checkpoint[KEY]["stopper"])
 
     # ------------------------------------------------------------------ divergence
 

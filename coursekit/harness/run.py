@@ -30,8 +30,9 @@ class Run:
             also pays for lazy initialisation, is its warm-up.
         steps_per_epoch: optimizer steps in an epoch.
         diverged_at: the optimizer step whose loss was not finite, or None.
+        stopped_early: whether early stopping ended it before its last epoch.
         checkpoint: the last checkpoint, or None when nothing was written.
-        module: what was trained, with its final weights.
+        module: what was trained, with its final weights; under early stopping, with the best ones.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Run:
     watch: Stopwatch = field(default_factory=Stopwatch, repr=False)
     steps_per_epoch: int = 0
     diverged_at: int | None = None
+    stopped_early: bool = False
     checkpoint: Path | None = None
     module: Module = field(kw_only=True, repr=False)
 
@@ -56,12 +58,13 @@ class Run:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps of the run, as plain values."""
-        return {"history": self.history, "watch": self.watch.state_dict()}
+        return {"history": self.history, "watch": self.watch.state_dict(), "stopped_early": self.stopped_early}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""
         self.history = [dict(row) for row in state["history"]]
         self.watch.load_state_dict(state["watch"])
+        self.stopped_early = state["stopped_early"]
 
 
 def write_history(path: Path, runs: Sequence[Run]) -> Path:

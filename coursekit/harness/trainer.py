@@ -27,6 +27,7 @@ from coursekit.errors import DeviceError
 from coursekit.files import make_folder
 from coursekit.harness.bar import Bar
 from coursekit.harness.checkpoint import KEY, AtomicCheckpointIO, read_checkpoint
+from coursekit.harness.early_stopping import EarlyStopping, Resumable, Stopper
 from coursekit.harness.module import Blocks, Module, nothing
 from coursekit.harness.pilot import Pilot
 from coursekit.harness.run import Run
@@ -45,6 +46,8 @@ def fit(
     out: Path | None = None,
     identity: str = "",
     if_diverged: Literal["raise", "stop"] = "raise",
+    stopper: Stopper | None = None,
+    monitor: str = "val_loss",
     quiet: bool = False,
 ) -> Run:
     """Train a module and return what happened.
@@ -62,6 +65,10 @@ def fit(
         out: the training's own folder; None writes nothing.
         identity: anything else that makes this training what it is, such as the hash of a learner's file.
         if_diverged: what a loss that is not finite leads to: an error, or an early end with `diverged_at` set.
+        stopper: decides after each epoch whether to stop, and brings the best weights back at the end; None takes
+            `EarlyStopping` with `training.patience` where that is above 0. A training whose stopper keeps no
+            `state_dict` begins anew when it is continued.
+        monitor: the column of the history that the stopper watches.
         quiet: no progress bar.
 
     Raises:
@@ -74,21 +81,28 @@ def fit(
     device = runtime.choose_device(training.device)
     if processes.count > 1 and device.type == "cuda":
         device = torch.device("cuda", processes.local_rank)
-    train, validation = _place(module, data, training, device)
+    train, watched = _place(module, data, training, device)
     batches = _batches(train, training, device, seed, processes)
     run = Run(label, seed, steps_per_epoch=batches.steps, module=module)
     if device.type == "cuda":
         run.watch = Stopwatch(synchronise=partial(torch.cuda.synchronize, device))
+    if stopper is None and training.patience:
+        stopper = EarlyStopping(training.patience)
     mark = _mark(module, data.name, train, training, seed, identity)
     resume = None
     if out is not None:
         run.checkpoint = make_folder(out) / CHECKPOINT
         if run.checkpoint.exists():
             resume = read_checkpoint(run.checkpoint, mark)
+    if resume is not None:
+        if resume[KEY]["finished"]:
             run.restore(resume[KEY])
-    if resume is not None and len(run.history) >= training.epochs:
-        module.load_state_dict(resume["state_dict"])
-        return run
+            module.load_state_dict(resume["state_dict"])
+            return run
+        if stopper is None or isinstance(stopper, Resumable):
+            run.restore(resume[KEY])
+        else:
+            resume = None
 
     threads = training.threads or runtime.choose_threads(_multiplications(module, next(batches.epoch(0))))
     blocks = Blocks(batches, block=1 if processes.count > 1 else batches.steps)
@@ -101,7 +115,7 @@ def fit(
         stop.listening(),
         _quiet_lightning(),
     ):
-        pilot = Pilot(run, blocks, validation, training, stop, bar, mark, if_diverged)
+        pilot = Pilot(run, blocks, watched, training, stop, bar, mark, if_diverged, stopper, monitor)
         trainer = _trainer(training, device, processes, pilot, out)
         module.fused, module.after_step = training.fused, pilot.after_step
         if training.compile:
@@ -133,18 +147,26 @@ class _Processes:
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("LOCAL_RANK", "0")), count, here)
 
 
-def _place(module: Module, data: Data, training: Training, device: torch.device) -> tuple[Split, Split]:
-    """Bring the module and the data to the device, in the precision and layout that were asked for."""
+def _place(module: Module, data: Data, training: Training, device: torch.device) -> tuple[Split, dict[str, Split]]:
+    """Bring the module, the training part and those to watch to the device, in the precision and layout asked for."""
     precision = runtime.choose_precision(training.precision, device)
     module.position.mixed = precision == "bf16"
-    train, validation = data.train.to(device), data.validation.to(device)
+    train, watched = data.train.to(device), {"val": data.validation.to(device)}
+    if training.test_curve:
+        watched["test"] = data.test.to(device)
     module.to(device)
     if precision == "64":
         module.double()
-        train, validation = (replace(part, inputs=part.inputs.double()) for part in (train, validation))
+        train = _doubled(train)
+        watched = {name: _doubled(part) for name, part in watched.items()}
     if _lays_out_by_pixel(training.channels_last, module, train.inputs):
         module.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    return train, validation
+    return train, watched
+
+
+def _doubled(part: Split) -> Split:
+    """Return the part with its numbers in float64; symbols of a text stay whole numbers."""
+    return replace(part, inputs=part.inputs.double()) if part.inputs.is_floating_point() else part
 
 
 def _lays_out_by_pixel(wanted: bool | None, module: Module, inputs: Tensor) -> bool:

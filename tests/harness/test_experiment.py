@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from coursekit import catalog, plots
 from coursekit.config import resolve
 from coursekit.errors import ArgumentError, OutputError, StoppedError, SubmissionError
 from coursekit.harness import Experiment, run_lesson
+from coursekit.harness.experiment import experiment_hash
 from coursekit.harness.learner import LearnerCode
 from coursekit.metrics import METRICS
 
@@ -114,6 +116,16 @@ def test_a_stopped_run_continues(tmp_path, monkeypatch):
     straight = run(tmp_path / "b")
     assert [claim["value"] for claim in resumed["claims"]] == [claim["value"] for claim in straight["claims"]]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept, "what was trained was not trained again"
+
+
+@pytest.mark.parametrize(("name", "begins_anew"), [("models.py", True), ("solution.py", False)])
+def test_a_run_is_not_continued_by_other_code(name, begins_anew, tmp_path):
+    """Every module that the experiments may import counts; the answers to the exercises do not."""
+    folder = tmp_path / "lesson"
+    shutil.copytree(LESSON.folder, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    before = experiment_hash(folder)
+    (folder / name).write_text("SIZE = 2\n")
+    assert (experiment_hash(folder) != before) == begins_anew
 
 
 def test_a_damaged_manifest_is_not_taken_over(tmp_path):
