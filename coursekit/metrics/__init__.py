@@ -4,6 +4,7 @@ Plain functions on tensors and callables: no configuration object and no Lightni
 Importing this package imports torch; torchmetrics and scipy wait until a function needs them.
 """
 
+from coursekit.metrics.calibration import Calibration, calibration
 from coursekit.metrics.classification import classification_scores, cross_entropy_nats
 from coursekit.metrics.convergence import normalised_area, steps_to_target
 from coursekit.metrics.modes import evaluating
@@ -17,6 +18,7 @@ __all__ = [
     "COMPANIONS",
     "METRICS",
     "PERTURBATIONS",
+    "Calibration",
     "InferenceTime",
     "Metric",
     "ModelSize",
@@ -24,6 +26,7 @@ __all__ = [
     "Scorecard",
     "Stopwatch",
     "bytes_on_disk",
+    "calibration",
     "classification_scores",
     "cross_entropy_nats",
     "evaluating",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from coursekit.plots.bands import Band
 
 if TYPE_CHECKING:
+    from coursekit.plots.distributions import histograms, reliability
     from coursekit.plots.grids import matrix, trajectories
     from coursekit.plots.lines import curves
     from coursekit.plots.panels import bars, scorecard_caption, scorecard_figure
@@ -26,8 +27,10 @@ __all__ = [
     "FigureFile",
     "bars",
     "curves",
+    "histograms",
     "matrix",
     "new_figure",
+    "reliability",
     "save",
     "scorecard_caption",
     "scorecard_figure",
@@ -36,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "distributions": ("histograms", "reliability"),
     "grids": ("matrix", "trajectories"),
     "lines": ("curves",),
     "panels": ("bars", "scorecard_caption", "scorecard_figure"),
