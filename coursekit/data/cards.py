@@ -22,12 +22,13 @@ class DataCard:
         what: one or two sentences on what a row is and how the parts came about.
         source: the address of the authors or of the archive that keeps it.
         licence: under which terms, and who says so.
-        rows: rows in all parts together.
-        shape: one row: (channels, height, width) of an image, (features,) of a table.
-        classes: names, in the order of the targets.
+        rows: rows in all parts together; the characters of a text; 0 where as many are made as asked for.
+        shape: one row: (channels, height, width) of an image, (features,) of a table, () of a text.
+        classes: names, in the order of the targets; empty where the targets are texts.
         faults: what is known to be wrong, or misleads.
         citation: how to cite it.
-        download_bytes: what `download` fetches; 0 when the data ships inside scikit-learn.
+        download_bytes: what `download` fetches; 0 when nothing must be fetched.
+        home: where data comes from that needs no download.
     """
 
     name: str
@@ -41,16 +42,26 @@ class DataCard:
     faults: tuple[str, ...]
     citation: str
     download_bytes: int = 0
+    home: str = "ships inside scikit-learn"
 
     @property
     def embedded(self) -> bool:
-        """Whether the data ships inside scikit-learn and needs no download."""
+        """Whether the data needs no download."""
         return self.download_bytes == 0
+
+    @property
+    def size(self) -> str:
+        """How much there is, in words."""
+        if not self.rows:
+            return "as many rows as asked for"
+        if not self.shape:
+            return f"{self.rows:,} characters"
+        kind = "features" if len(self.shape) == 1 else "channels × height × width"
+        return f"{self.rows:,} rows of {' × '.join(map(str, self.shape))} ({kind})"
 
     def markdown(self) -> str:
         """Return the card as a section of Markdown."""
-        kind = "features" if len(self.shape) == 1 else "channels × height × width"
-        fetch = "none, ships inside scikit-learn" if self.embedded else f"{self.download_bytes / 1e6:.1f} MB"
+        fetch = f"none, {self.home}" if self.embedded else f"{self.download_bytes / 1e6:.1f} MB"
         lines = [
             f"## {self.title} (`{self.name}`)",
             "",
@@ -58,8 +69,8 @@ class DataCard:
             "",
             f"- **Source:** <{self.source}>",
             f"- **Licence:** {self.licence}",
-            f"- **Size:** {self.rows:,} rows of {' × '.join(map(str, self.shape))} ({kind})",
-            f"- **Classes ({len(self.classes)}):** {', '.join(self.classes)}",
+            f"- **Size:** {self.size}",
+            *([f"- **Classes ({len(self.classes)}):** {', '.join(self.classes)}"] if self.classes else []),
             f"- **Download:** {fetch}",
             "- **Known faults:**",
             *(f"  - {fault}" for fault in self.faults),
@@ -199,14 +210,80 @@ _CARDS = (
 
 NAMES = tuple(entry.name for entry in _CARDS)
 
+_SEQUENCES = (
+    DataCard(
+        name="python_reference",
+        title="Python language reference",
+        what=(
+            "Chapters on Python's syntax and built-in types, as `help('topics')` shows them: English with code in "
+            "it. Alphabetical by topic; the first eight tenths train, then one validates, then one tests."
+        ),
+        source="https://docs.python.org/3.11/reference/",
+        licence="PSF License Agreement, version 2; its text and the changes lie beside the file",
+        rows=372_417,
+        shape=(),
+        classes=(),
+        faults=(
+            "Validation and test parts are other topics than training, nearly all of them on types.",
+            "One style, by authors who copied each other's phrases: a model of it is no model of English.",
+            "23 topics that repeat longer ones were left out: with them, 8 % of the test part had been trained on.",
+        ),
+        citation="Python Software Foundation (2023). The Python Language Reference, version 3.11.7.",
+        home="ships inside coursekit",
+    ),
+    DataCard(
+        name="dates",
+        title="Dates in eight forms",
+        what=(
+            "A date as people write it, such as `Friday, 3 May 2024`, and the same as ISO 8601 writes it, 2024-05-03. "
+            "Days from 1900 to 2099, each in one form drawn at random; no day is in two parts."
+        ),
+        source="https://www.iso.org/iso-8601-date-and-time-format.html",
+        licence="made by coursekit, under its licence",
+        rows=0,
+        shape=(),
+        classes=(),
+        faults=(
+            "Rules make it and rules solve it: it shows where attention looks, and no skill with language.",
+            "Dots put the day first and slashes the month, always: people do not keep to that.",
+        ),
+        citation="The task follows D. Bahdanau, K. Cho and Y. Bengio (2015) in kind, not in data.",
+        home="made from a seed",
+    ),
+    DataCard(
+        name="recall",
+        title="Associative recall",
+        what=(
+            "Pairs of a key and a value in a row, then one of the keys again: the target is its value. Keys are "
+            "different within a row, values are drawn independently."
+        ),
+        source="https://arxiv.org/abs/1410.5401",
+        licence="made by coursekit, under its licence",
+        rows=0,
+        shape=(),
+        classes=(),
+        faults=(
+            "One step of exact matching solves it: that attention does so says little about harder memory.",
+            "Rows are drawn independently, so tiny settings (two keys, two values) repeat rows across parts.",
+        ),
+        citation="After A. Graves, G. Wayne and I. Danihelka (2014). Neural Turing machines. arXiv:1410.5401.",
+        home="made from a seed",
+    ),
+)
+
 
 def cards() -> tuple[DataCard, ...]:
     """Return the cards of all data sets, those without a download first."""
     return _CARDS
 
 
+def sequence_cards() -> tuple[DataCard, ...]:
+    """Return the cards of what `coursekit.data.text` reads and makes: texts and other sequences."""
+    return _SEQUENCES
+
+
 def card(name: str) -> DataCard:
-    """Return the card of one data set.
+    """Return the card of one data set that `load` reads.
 
     Raises:
         DataError: there is none of this name; the message names the nearest.
