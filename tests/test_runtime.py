@@ -252,3 +252,12 @@ def test_a_real_gpu_is_chosen_described_and_seeded() -> None:
     expected = torch.rand(4, device=device)
     runtime.set_random_state(state)
     torch.testing.assert_close(torch.rand(4, device=device), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("devices", "answer"), [(0, "0"), (1, "1")])
+def test_only_without_a_gpu_it_is_looked_for_in_the_quick_way(devices, answer, monkeypatch):
+    """Where there is a GPU, Lightning's way stays: it keeps processes able to fork."""
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    runtime.look_for_cuda_quickly()
+    assert os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] == answer

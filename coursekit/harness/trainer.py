@@ -78,6 +78,7 @@ def fit(
         DeviceError, OutputError, ArgumentError: the settings do not fit this machine, disk or data.
     """
     processes = _Processes.from_environment()
+    runtime.look_for_cuda_quickly()
     device = runtime.choose_device(training.device)
     if processes.count > 1 and device.type == "cuda":
         device = torch.device("cuda", processes.local_rank)
