@@ -20,6 +20,7 @@ FORBIDDEN = [
     ("coursekit.metrics.x", "coursekit.data", "floors"),
     ("coursekit.plots.x", "coursekit.metrics", "floors"),
     ("coursekit.harness.x", "coursekit.grading", "floors"),
+    ("coursekit.harness.x", "coursekit.rl", "floors"),
     ("coursekit.grading.x", "coursekit.cli", "floors"),
     ("coursekit.runtime", "coursekit.data", "floors"),
     ("coursekit.catalog", "coursekit.progress", "floors"),
