@@ -52,11 +52,15 @@ lint: $(STAMP) ## Check style (ruff), types (pyright) and who imports whom (impo
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: .bench-venv/.installed ## Measure the training step and the grading against their peers
+bench: .bench-venv/.installed ## Measure training, grading and the lessons' fast paths against their peers
 	.bench-venv/bin/python benchmarks/training_step.py mlp
 	.bench-venv/bin/python benchmarks/training_step.py cnn
 	.bench-venv/bin/python benchmarks/grading.py
 	.bench-venv/bin/python benchmarks/class_of_200.py
+	.bench-venv/bin/python benchmarks/regularization.py
+	.bench-venv/bin/python benchmarks/attention.py
+	.bench-venv/bin/python benchmarks/dqn.py speed
+	.bench-venv/bin/python benchmarks/dqn.py solve
 
 # The other trainers live in an environment of their own.
 .bench-venv/.installed: $(STAMP) benchmarks/requirements.txt
