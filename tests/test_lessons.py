@@ -14,6 +14,7 @@ from coursekit.config import resolve
 from coursekit.grading.answers import answers
 from coursekit.grading.authoring.stubs import drift
 from coursekit.grading.checks import collect
+from coursekit.grading.classroom.leaks import SECRET, Answers
 from coursekit.grading.grader import Grader
 from coursekit.grading.judge import Judge
 from coursekit.grading.proof import publish
@@ -67,6 +68,16 @@ def test_the_stubs_follow_the_solution(name):
     stubs = (entry.folder / "exercises.py").read_text(encoding="utf-8")
     solution = (entry.folder / "solution.py").read_text(encoding="utf-8")
     assert drift(stubs, solution, names) == []
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_no_code_of_an_answer_stands_elsewhere(name):
+    """`coursekit release` would refuse to hand out such a lesson."""
+    folder = catalog.lesson(name).folder
+    texts = {part: (folder / part).read_text(encoding="utf-8") for part in SECRET}
+    given = [file for file in folder.glob("*.*") if file.name not in {*SECRET, publish.FILE}]
+    assert folder / "test_exercises.py" in given
+    assert Answers(texts, (folder / "exercises.py").read_text(encoding="utf-8")).leaks_in(given) == []
 
 
 @pytest.mark.parametrize("name", LESSONS)
