@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -240,7 +241,8 @@ def test_honest_work_survives_the_end_of_our_own_processes(quick, grader, which)
     process = root_of(grader)
     family = {"warm": [process], "spare": descendants(process), "all": [process, *descendants(process)]}[which]
     for one in family:
-        os.kill(one, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the end of one can be the end of the next
+            os.kill(one, signal.SIGKILL)
     time.sleep(0.2)  # until it is felt
     assert [(part.verdict, part.message) for part in grader.grade(file).exercises] == [
         ("pass", "2 checks passed."),
@@ -257,7 +259,8 @@ def test_a_worker_that_is_ended_from_outside_costs_one_check(quick, grader):
     def end() -> None:
         time.sleep(0.15)
         for process in set(descendants(root)) & before:  # the spare of before is at work now
-            os.kill(process, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     thread = threading.Thread(target=end)
     thread.start()
