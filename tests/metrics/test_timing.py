@@ -279,6 +279,15 @@ def test_evaluating_lets_a_module_undo_what_it_did_for_evaluation() -> None:
         assert model.merged is not mode
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_evaluating_reaches_a_scripted_module() -> None:
+    """TorchScript keeps the mode outside Python."""
+    model, x = torch.jit.script(nn.Sequential(nn.Dropout(0.5))), torch.ones(100)
+    with evaluating(model):
+        assert torch.equal(model(x), x)
+    assert not torch.equal(model(x), x)
+
+
 def test_evaluating_takes_any_callable() -> None:
     with evaluating(len):
         pass
