@@ -275,8 +275,14 @@ def findings_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Find
             names = ".".join(part for part in place if isinstance(part, str))
             yield Finding(key or "settings", "a setting that exists", got=repr(key), fix=_instead(names, known))
             continue
-        expected = item["msg"][:1].lower() + item["msg"][1:].rstrip(".")
-        got = "" if item["type"] == "missing" else _short(json.dumps(item["input"], default=str, ensure_ascii=False))
+        expected = item["msg"].removeprefix("Value error, ").rstrip(".")
+        expected = expected[:1].lower() + expected[1:]
+        value = item["input"]
+        if item["type"] == "value_error" and isinstance(value, dict):
+            # A section's own rule: of its settings, only those that the rule speaks of.
+            value = {name: part for name, part in value.items() if name in re.findall(r"[\w.]+", expected)}
+        shown = item["type"] != "missing" and value != {}
+        got = _short(json.dumps(value, default=str, ensure_ascii=False)) if shown else ""
         yield Finding(key or "settings", _short(expected, 200), got=got, fix=_fix(model, place))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from coursekit.catalog import root
 from coursekit.config import (
@@ -130,6 +130,38 @@ class Other(Settings):
     training: Training = Training(epochs=3, batch_size=16)
     maybe: Training | None = None
     need: int = Field(gt=0, description="a number above 0")
+
+
+class Range(Settings):
+    """Two settings that must fit each other."""
+
+    low: int = 0
+    high: int = 1
+    name: str = "range"
+
+    @model_validator(mode="after")
+    def _rises(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError("low below high")
+        if self.name == "none":
+            raise ValueError("another word")
+        return self
+
+
+class Ranges(Settings):
+    """A lesson with such a section."""
+
+    range: Range = Range()
+
+
+def test_settings_that_do_not_fit_each_other_are_shown_alone() -> None:
+    with pytest.raises(ConfigError) as refused:
+        one("range.low=3", model=Ranges)
+    told = 'range: low below high. Got {"low": 3, "high": 1}. Fix: change the value.'
+    assert [str(finding) for finding in refused.value.findings] == [told]
+    with pytest.raises(ConfigError) as refused:
+        one("range.name=none", model=Ranges)
+    assert refused.value.findings[0].got == "", "where the message names no setting, none stands out"
 
 
 def test_a_section_given_in_part_keeps_the_lessons_own_defaults() -> None:
