@@ -29,6 +29,7 @@ def curves(
     log_x: bool = False,
     log_y: bool = False,
     target: float | None = None,
+    target_label: str = "target",
     spread: Spread = "range",
 ) -> Figure:
     """Draw one line per series: the mean over seeds, inside its band, named at its end.
@@ -44,6 +45,7 @@ def curves(
         log_x: logarithmic x axis; values at or below 0 lie beyond its left edge.
         log_y: logarithmic y axis; values at or below 0 lie beyond its lower edge.
         target: a value of y to mark by a horizontal line.
+        target_label: what that value is.
         spread: what the band shows, see `Band.limits`.
 
     Raises:
@@ -78,7 +80,7 @@ def curves(
             for (label, band), look in zip(series.items(), LOOKS, strict=False)
         ]
         if target is not None:
-            labels.append(SideLabel(f"target {target:g}", target_look, _height(axes, target), leader=True))
+            labels.append(SideLabel(f"{target_label} {target:g}", target_look, _height(axes, target), leader=True))
         write_labels(axes, labels)
     return figure
 

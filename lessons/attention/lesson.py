@@ -1244,6 +1244,7 @@ def model_text(config: Config, experiment: Experiment) -> list[Decoder]:
             y_label="validation loss (nats for each character)",
             title=f"Which character comes next? {settings.epochs} passes over {data.train.inputs.numel():,} characters",
             target=round(bigram, 3),
+            target_label="counted pairs",
         ),
         alt="Validation loss over epochs for the transformer and the GRU, and the counted pairs as a line.",
         caption=f"The target is what counting pairs of characters reaches. Single characters: {unigram:.2f} nats.",

@@ -187,6 +187,12 @@ def test_labels_stand_in_the_order_of_the_ends() -> None:
     assert labels(only_axes(figure)) == ["high", "target 0.9", "middle", "low", "none (no finite value)"]
 
 
+def test_a_line_of_reference_is_called_what_it_is() -> None:
+    figure = curves({"a": band(1)}, **WORDS, target=0.9, target_label="exact value")
+    figure.draw_without_rendering()
+    assert sorted(labels(only_axes(figure))) == ["a", "exact value 0.9"]
+
+
 def test_a_line_that_ends_early_has_no_leader() -> None:
     axes = only_axes(curves({"whole": Band([0, 1, 2], [1, 1, 1]), "short": Band([0, 1], [2, 2])}, **WORDS))
     leaders = {
