@@ -7,13 +7,14 @@ Each arrow is a seam: a method that learns from rollouts as they come (policy gr
 two.
 """
 
-from coursekit.rl.agent import DQN, Experience, Learning, experience
+from coursekit.rl.agent import DQN, Experience, experience
 from coursekit.rl.atari import Atari
 from coursekit.rl.cartpole import CartPole, draw
 from coursekit.rl.collecting import Collector, Policy, Rollout
 from coursekit.rl.environments import EnvironmentFactory, Environments, Gymnasium, Step
 from coursekit.rl.evaluation import Episodes, play
 from coursekit.rl.films import filmstrip, save_animation
+from coursekit.rl.learning import Learning
 from coursekit.rl.networks import AtariNetwork, HandWritten, QNetwork
 from coursekit.rl.replay import PrioritizedReplay, Replay, SumTree
 from coursekit.rl.returns import NStep, discounted_returns

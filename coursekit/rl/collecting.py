@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,7 @@ _RECENT = 100
 
 @dataclass(frozen=True, eq=False)
 class Rollout:
-    """T steps of N environments, in order of time. The tensors are written anew by the next `collect`.
+    """T steps of N environments, in order of time.
 
     Attributes:
         obs: what was acted on, (T, N, *obs_shape).
@@ -41,23 +42,6 @@ class Rollout:
     next_obs: Tensor
     terminated: Tensor
     truncated: Tensor
-
-    @classmethod
-    def empty(cls, steps: int, environments: Environments, device: torch.device) -> Rollout:
-        """Reserve the memory of a rollout."""
-        shape, seen = (steps, environments.count), environments.obs_shape
-
-        def reserve(dtype: torch.dtype, *more: int) -> Tensor:
-            return torch.empty(*shape, *more, dtype=dtype, device=device)
-
-        return cls(
-            obs=reserve(environments.obs_dtype, *seen),
-            action=reserve(torch.int64),
-            reward=reserve(torch.float32),
-            next_obs=reserve(environments.obs_dtype, *seen),
-            terminated=reserve(torch.bool),
-            truncated=reserve(torch.bool),
-        )
 
     def columns(self) -> dict[str, Tensor]:
         """Return the tensors by name."""
@@ -80,7 +64,6 @@ class Collector:
 
     def __init__(self, environments: Environments, steps: int, *, seed: int, device: torch.device) -> None:
         self.environments, self.steps, self.device = environments, steps, device
-        self.rollout = Rollout.empty(steps, environments, device)
         self.returns: deque[float] = deque(maxlen=_RECENT)
         self.episodes = 0
         self.restart(seed)
@@ -88,23 +71,22 @@ class Collector:
     def restart(self, seed: int) -> None:
         """Leave the running episodes as they are and begin new ones."""
         self._obs = as_tensor(self.environments.reset(seed), self.device)
-        self._running = torch.zeros(self.environments.count, dtype=torch.float64).numpy()
+        self._running = np.zeros(self.environments.count)
 
     @torch.no_grad()
     def collect(self, policy: Policy) -> Rollout:
         """Take T steps in every environment."""
-        rollout, device, obs = self.rollout, self.device, self._obs
-        for t in range(self.steps):
+        device, obs = self.device, self._obs
+        seen, actions, led_to, steps = [], [], [], []
+        for _ in range(self.steps):
             action = policy(obs)
             step = self.environments.step(action.cpu().numpy())
-            rollout.obs[t] = obs
-            rollout.action[t] = action
-            rollout.reward[t] = as_tensor(step.reward, device)
+            seen.append(obs)
+            actions.append(action)
+            steps.append(step)
             obs = as_tensor(step.obs, device)
             # Without an end both are the same array: it travels to the device once.
-            rollout.next_obs[t] = obs if step.next_obs is step.obs else as_tensor(step.next_obs, device)
-            rollout.terminated[t] = as_tensor(step.terminated, device)
-            rollout.truncated[t] = as_tensor(step.truncated, device)
+            led_to.append(obs if step.next_obs is step.obs else as_tensor(step.next_obs, device))
             self._running += step.reward
             if step.next_obs is not step.obs:
                 ended = step.terminated | step.truncated
@@ -113,7 +95,14 @@ class Collector:
                 self.episodes += len(finished)
                 self._running[ended] = 0
         self._obs = obs
-        return rollout
+        return Rollout(
+            obs=torch.stack(seen),
+            action=torch.stack(actions),
+            reward=as_tensor(np.stack([step.reward for step in steps]), device),
+            next_obs=torch.stack(led_to),
+            terminated=as_tensor(np.stack([step.terminated for step in steps]), device),
+            truncated=as_tensor(np.stack([step.truncated for step in steps]), device),
+        )
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as plain values and tensors."""

@@ -148,12 +148,12 @@ class Replay:
 
     def get(self, slots: Tensor) -> Batch:
         """Return the transitions of these slots (B,), as tensors of their own."""
-        rows = self.rows[slots]
+        rows = self.rows.index_select(0, slots)
         if self.pixels is None:
             seen = rows[:, : 2 * self.width].unflatten(1, (2, *self.obs_shape))
             obs, next_obs = seen[:, 0], seen[:, 1]
         else:
-            obs, next_obs = self.pixels[0, slots], self.pixels[1, slots]
+            obs, next_obs = (pixels.index_select(0, slots) for pixels in self.pixels)
         action, reward, discount, terminated, truncated = rows[:, -5:].unbind(1)
         return {
             "obs": obs,
@@ -317,13 +317,3 @@ class PrioritizedReplay:
         held = self.tree.get(slots)
         # N and the total cancel in the quotient: the largest weight is that of the smallest P.
         return slots, (held.min() / held).pow_(beta).float()
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
-        return {"levels": self.tree.levels, "largest": self.largest}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take back what `state` returned."""
-        for level, values in zip(self.tree.levels, state["levels"], strict=True):
-            level.copy_(values)
-        self.largest = state["largest"].to(self.largest.device)

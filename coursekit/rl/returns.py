@@ -42,12 +42,14 @@ class NStep:
             discount (γ^m), each with B rows.
         """
         steps = rollout.columns()
+        if self.n == 1:
+            steps["discount"] = torch.full_like(steps["reward"], self.gamma)
+            return {name: column.flatten(0, 1) for name, column in steps.items()}
         if self._waiting is not None:
             steps = {name: torch.cat([self._waiting[name], column]) for name, column in steps.items()}
         starts = len(steps["action"]) - self.n + 1
-        if self.n > 1:
-            # A copy: the rollout's memory is written anew.
-            self._waiting = {name: column[max(0, starts) :].clone() for name, column in steps.items()}
+        # A copy: a view would keep the whole rollout.
+        self._waiting = {name: column[max(0, starts) :].clone() for name, column in steps.items()}
         if starts < 1:
             return {name: column[:0].flatten(0, 1) for name, column in (*steps.items(), ("discount", steps["reward"]))}
         reward = steps["reward"][:starts].clone()
@@ -67,10 +69,7 @@ class NStep:
             "action": steps["action"][:starts],
             "reward": reward,
             "discount": discount,
-            **{
-                name: steps[name] if self.n == 1 else steps[name][last, row]
-                for name in ("next_obs", "terminated", "truncated")
-            },
+            **{name: steps[name][last, row] for name in ("next_obs", "terminated", "truncated")},
         }
         return {name: column.flatten(0, 1) for name, column in windows.items()}
 

@@ -114,6 +114,8 @@ class Functions:
         explore: `epsilon_greedy` or one like it.
         epsilon: `linear_epsilon` or one like it.
         target: `td_target` or one like it.
+        batch_target: makes the targets (B,) of a mini-batch by itself, from the transitions, the online and the target
+            network, the discount and whether to go double; None leaves that to the agent and `target`.
         loss: `dqn_loss` or one like it.
         sync: `sync` or one like it.
     """
@@ -121,5 +123,6 @@ class Functions:
     explore: Callable[[Tensor, float, torch.Generator], Tensor] = epsilon_greedy
     epsilon: Callable[[int, float, float, int], float] = linear_epsilon
     target: Callable[..., Tensor] = td_target
+    batch_target: Callable[..., Tensor] | None = None
     loss: Callable[..., Tensor] = dqn_loss
     sync: Callable[[nn.Module, nn.Module, float], None] = sync

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from functools import cache, partial
 from statistics import mean
 from typing import Any
@@ -31,6 +32,7 @@ from coursekit.rl import (
     QNetwork,
     Step,
     draw,
+    dueling,
     epsilon_greedy,
     experience,
     filmstrip,
@@ -384,7 +386,7 @@ class Variant:
     """One way of deep Q-learning: DQN and what is added to it."""
 
     learning: dict[str, Any] = field(default_factory=dict)
-    dueling: bool = False
+    join: Callable[[Tensor, Tensor], Tensor] | None = None  # of the dueling head, where there is one
     confused: bool = False
     parts: dict[str, Any] = field(default_factory=dict)
 
@@ -395,17 +397,18 @@ def variants(config: Config, experiment: Experiment) -> dict[str, Variant]:
     known = {
         "DQN": Variant(),
         "double": Variant({"double": True}),
-        "dueling": Variant(dueling=True),
+        "dueling": Variant(join=dueling),
         "n-step": Variant({"n_step": steps}),
         "prioritised": Variant({"prioritized": True}),
-        "all": Variant({"double": True, "n_step": steps, "prioritized": True}, dueling=True),
+        "all": Variant({"double": True, "n_step": steps, "prioritized": True}, join=dueling),
         "time limit as end": Variant(confused=True),
     }
     chosen = {name: known[name] for name in config.agent.variants}
     if experiment.mine is not None:
         parts = learner_parts(experiment, experiment.mine)
         if parts:
-            chosen["my DQN"] = Variant({"prioritized": "priorities" in parts}, parts=parts)
+            join = parts.pop("join", None)
+            chosen["my DQN"] = Variant({"prioritized": "priorities" in parts}, join=join, parts=parts)
     return chosen
 
 
@@ -415,28 +418,39 @@ def learner_parts(experiment: Experiment, mine: LearnerCode) -> dict[str, Any]:
         "explore": ("epsilon_greedy", "D1"),
         "epsilon": ("linear_epsilon", "D1"),
         "target": ("td_target", "D3"),
+        "batch_target": ("batch_target", "D3"),
         "loss": ("dqn_loss", "D4"),
         "sync": ("sync", "D5"),
         "memory": ("ReplayBuffer", "D2"),
         "priorities": ("PrioritizedReplay", "D7"),
+        "join": ("dueling", "D7"),
     }
     written = {place: getattr(mine, name) for place, (name, _) in places.items() if mine.has(name)}
-    missing = [f"{name} ({code})" for place, (name, code) in places.items() if place not in written]
-    if missing:
-        experiment.note(f"My DQN takes ours in place of what is not written yet: {', '.join(missing)}.")
-    functions = {place: written.pop(place) for place in list(written) if place not in ("memory", "priorities")}
+    missing = {place: f"{name} ({code})" for place, (name, code) in places.items() if place not in written}
+    for verb, wanted in (
+        ("takes ours in place of", missing.keys() - {"priorities", "join"}),
+        ("does without", missing.keys() & {"priorities", "join"}),
+    ):
+        if wanted:
+            names = ", ".join(name for place, name in missing.items() if place in wanted)
+            experiment.note(f"My DQN {verb} what is not written yet: {names}.")
+    functions = {place: written.pop(place) for place in list(written) if place in _FUNCTIONS}
     return {**written, **({"functions": Functions(**functions)} if functions else {})}
+
+
+_FUNCTIONS = {place.name for place in fields(Functions)}
 
 
 def build_agent(config: Config, variant: Variant, seed: int) -> DQN:
     """Return an untrained agent."""
     settings = config.agent
+    head: dict[str, Any] = {} if variant.join is None else {"dueling": True, "join": variant.join}
     if settings.world == "cartpole":
         world: EnvironmentFactory = ConfusedCartPole if variant.confused else CartPole
-        network = QNetwork(4, settings.hidden, world(1).actions, dueling=variant.dueling)
+        network = QNetwork(4, settings.hidden, world(1).actions, **head)
     else:
         world = partial(Atari, settings.world)
-        network = AtariNetwork(world(1).actions, dueling=variant.dueling)
+        network = AtariNetwork(world(1).actions, **head)
     learning = Learning(
         gamma=settings.gamma,
         environments=settings.environments,

@@ -26,9 +26,11 @@ from coursekit.rl import (
     PrioritizedReplay,
     QNetwork,
     dqn_loss,
+    dueling,
     experience,
     play,
 )
+from lessons.dqn.solution import PrioritizedReplay as Learners
 
 UPDATES, BATCH, EPOCHS = 20, 16, 3
 LEARNING: dict[str, Any] = {
@@ -41,13 +43,15 @@ LEARNING: dict[str, Any] = {
 }
 
 
-def agent(*, seed: int = 0, dueling: bool = False, environments: Any = CartPole, **options: Any) -> DQN:
+def agent(
+    *, seed: int = 0, dueling: bool = False, join: Any = dueling, environments: Any = CartPole, **options: Any
+) -> DQN:
     """A small agent; options of `DQN` by name, all others of `Learning`."""
     runtime.seed_everything(seed)
     names = ("functions", "memory", "priorities", "by_hand", "schedule")
     own = {name: options.pop(name) for name in names if name in options}
     return DQN(
-        QNetwork(environments(1).obs_shape[0], (16, 8), environments(1).actions, dueling=dueling),
+        QNetwork(environments(1).obs_shape[0], (16, 8), environments(1).actions, dueling=dueling, join=join),
         environments=environments,
         learning=Learning(**LEARNING | options),
         optimizer=lambda p: torch.optim.Adam(p, lr=1e-3),
@@ -73,6 +77,8 @@ VARIANTS = {
     "n_step": {"n_step": 3},
     "prioritized": {"prioritized": True, "n_step": 2, "double": True},
     "hard target, small delta": {"tau": 1.0, "target_updates": 7, "huber_delta": 0.1},
+    "target moves within what is drawn ahead": {"tau": 0.5, "target_updates": 5, "rollout": 12},
+    "double, likewise": {"double": True, "tau": 0.5, "target_updates": 5, "rollout": 12},
 }
 EVERY = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 
@@ -121,6 +127,20 @@ def test_a_stopped_training_continues_bit_for_bit(variant, step, tmp_path):
     slots = torch.arange(60)
     mine, theirs = one.experience.memory.get(slots), other.experience.memory.get(slots)
     assert all(mine[name].equal(theirs[name]) for name in mine)
+
+
+def test_hooks_of_the_optimizer_are_called_and_change_nothing():
+    called = []
+
+    def hooked(parameters: Any) -> torch.optim.Optimizer:
+        optimizer = torch.optim.Adam(parameters, lr=1e-3)
+        optimizer.register_step_post_hook(lambda *_: called.append("step"))
+        return optimizer
+
+    module = agent()
+    module.make_optimizer = hooked
+    assert rows(train(module)) == rows(train(agent()))
+    assert len(called) == EPOCHS * UPDATES
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -258,8 +278,12 @@ class Ring:
         return self.get(torch.randint(len(self), (batch_size,), generator=g))
 
 
-class Drawn(PrioritizedReplay):
-    """Stands for a learner's class: it has no `state` that a checkpoint could ask for."""
+class Opaque(PrioritizedReplay):
+    """Priorities of a learner who keeps something that no checkpoint can hold."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.seen = {"slots": set()}
 
 
 def test_a_learners_parts_take_the_places_of_ours(tmp_path):
@@ -269,7 +293,7 @@ def test_a_learners_parts_take_the_places_of_ours(tmp_path):
         called.append("loss")
         return dqn_loss(*arguments)
 
-    parts = {"functions": Functions(loss=loss), "memory": Ring, "priorities": Drawn}
+    parts = {"functions": Functions(loss=loss), "memory": Ring, "priorities": Opaque}
     assert rows(train(agent(memory=Ring, by_hand=False))) == rows(train(agent(by_hand=False)))
     module = agent(**parts, prioritized=True)
     run = train(module, tmp_path / "a")
@@ -277,11 +301,50 @@ def test_a_learners_parts_take_the_places_of_ours(tmp_path):
     assert module.by_hand is None
     assert rows(run) == rows(train(agent(prioritized=True, by_hand=False)))
 
+
+def test_batch_targets_of_a_learner_take_the_place_of_ours():
+    def targets(batch: dict[str, Tensor], online: Any, target: Any, gamma: float, double: bool) -> Tensor:
+        assert not torch.is_grad_enabled()
+        after = target(batch["next_obs"])
+        best = online(batch["next_obs"]).argmax(1) if double else after.argmax(1)
+        return batch["reward"] + gamma * ~batch["terminated"] * after[torch.arange(len(best)), best]
+
+    for double in (False, True):
+        module = agent(functions=Functions(batch_target=targets), double=double)
+        assert module.by_hand is None
+        assert rows(train(module)) == rows(train(agent(by_hand=False, double=double)))
+    with pytest.raises(ArgumentError, match="n_step = 1 with a batch_target"):
+        agent(functions=Functions(batch_target=targets), n_step=2)
+
+
+def test_a_dueling_head_of_a_learner_takes_the_place_of_ours():
+    def join(value: Tensor, advantage: Tensor) -> Tensor:
+        return dueling(value, advantage)
+
+    module = agent(dueling=True, join=join)
+    assert module.by_hand is None
+    assert rows(train(module)) == rows(train(agent(dueling=True, by_hand=False)))
+
+
+@pytest.mark.parametrize("parts", [{"memory": Ring}, {"memory": Ring, "priorities": Learners, "prioritized": True}])
+def test_a_training_with_a_learners_memory_continues_bit_for_bit(parts, tmp_path):
     schedule = partial(interrupt_at, 33, tmp_path / "sent")
     with pytest.raises(StoppedError):
-        train(agent(memory=Ring, schedule=schedule), tmp_path / "b")
-    resumed = train(agent(memory=Ring, schedule=schedule), tmp_path / "b")
-    assert rows(resumed) == rows(train(agent(memory=Ring, schedule=schedule)))
+        train(agent(**parts, schedule=schedule), tmp_path / "run")
+    resumed = train(agent(**parts, schedule=schedule), tmp_path / "run")
+    assert rows(resumed) == rows(train(agent(**parts, schedule=schedule)))
+
+
+def test_priorities_that_no_checkpoint_can_hold_begin_anew(tmp_path):
+    parts: dict[str, Any] = {"priorities": Opaque, "prioritized": True}
+    schedule = partial(interrupt_at, 33, tmp_path / "sent")
+    with pytest.raises(StoppedError):
+        train(agent(**parts, schedule=schedule), tmp_path)
+    resumed = train(agent(**parts, schedule=schedule), tmp_path)
+    straight = train(agent(**parts, schedule=schedule))
+    assert len(resumed.history) == EPOCHS
+    assert rows(resumed)[:1] == rows(straight)[:1]
+    assert rows(resumed)[1:] != rows(straight)[1:]
 
 
 @pytest.mark.parametrize(

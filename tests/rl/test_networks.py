@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from coursekit.errors import ArgumentError
-from coursekit.rl import AtariNetwork, HandWritten, QNetwork
+from coursekit.rl import AtariNetwork, HandWritten, QNetwork, sync
 
 
 @pytest.mark.parametrize("dueling", [False, True])
@@ -24,10 +24,11 @@ def test_hand_written_gradients_equal_autograds(dueling, hidden, dtype):
         other.zero_grad()
         expected = other(obs)
         expected.backward(slope)
-        values, inputs = by_hand.forward(obs)
-        by_hand.backward(slope, inputs)
+        with torch.no_grad():
+            values, inputs = by_hand.forward(obs)
+            by_hand.backward(slope, inputs)
         torch.testing.assert_close(values, expected.detach())
-        torch.testing.assert_close(by_hand.values(obs), values)
+        torch.testing.assert_close(by_hand.values(obs).detach(), values)
         for mine, theirs in zip(network.parameters(), other.parameters(), strict=True):
             torch.testing.assert_close(mine.grad, theirs.grad)
 
@@ -46,7 +47,22 @@ def test_flat_weights_are_the_networks_own():
     for mine, old in zip(network.parameters(), before.parameters(), strict=True):
         assert mine.grad is not None
         torch.testing.assert_close(mine, old - 0.1 * mine.grad)
-    torch.testing.assert_close(by_hand.values(obs), network(obs).detach())
+    assert by_hand.values(obs).equal(network(obs))
+
+
+@pytest.mark.parametrize("tau", [0.0, 0.03, 0.7, 1.0])
+def test_flat_weights_follow_as_sync_does(tau):
+    online, slow = QNetwork(4, (8, 5), 3, dueling=True), QNetwork(4, (8, 5), 3, dueling=True)
+    expected, first, second = copy.deepcopy(slow), HandWritten(online), HandWritten(slow)
+    sync(expected, online, tau)
+    first.flatten()
+    second.flatten()
+    with torch.no_grad():
+        second.follow(first, tau)
+    for mine, theirs in zip(slow.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+    if tau == 1:
+        assert all(one.equal(other) for one, other in zip(slow.parameters(), online.parameters(), strict=True))
 
 
 def test_where_relu_is_exactly_zero_both_have_no_gradient():
@@ -56,8 +72,9 @@ def test_where_relu_is_exactly_zero_both_have_no_gradient():
             part.zero_()
     by_hand = HandWritten(network)
     by_hand.flatten()
-    _, inputs = by_hand.forward(torch.ones(1, 1))
-    by_hand.backward(torch.ones(1, 1), inputs)
+    with torch.no_grad():
+        _, inputs = by_hand.forward(torch.ones(1, 1))
+        by_hand.backward(torch.ones(1, 1), inputs)
     mine = [gradient.clone() for gradient in by_hand.gradients]
     network.zero_grad()
     network(torch.ones(1, 1)).backward()
@@ -69,9 +86,9 @@ def test_hand_written_passes_follow_parameters_that_move():
     network = QNetwork(4, (8,), 2)
     by_hand, obs = HandWritten(network), torch.randn(3, 4)
     network.load_state_dict(QNetwork(4, (8,), 2).state_dict())
-    torch.testing.assert_close(by_hand.values(obs), network(obs).detach())
+    torch.testing.assert_close(by_hand.values(obs), network(obs))
     network.to(torch.float64).to(torch.float32)
-    torch.testing.assert_close(by_hand.values(obs), network(obs).detach())
+    torch.testing.assert_close(by_hand.values(obs), network(obs))
 
 
 @pytest.mark.parametrize("dueling", [False, True])

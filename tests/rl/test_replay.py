@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coursekit.errors import ArgumentError
-from coursekit.rl import PrioritizedReplay, Replay, SumTree
+from coursekit.rl import PrioritizedReplay, Replay, SumTree, snapshots
 from coursekit.rl.replay import memory_state, restore_memory
 
 
@@ -185,7 +185,7 @@ def test_restored_priorities_draw_the_same():
     first, second = PrioritizedReplay(5000), PrioritizedReplay(5000)
     first.add(torch.arange(5000))
     first.update(torch.arange(100), torch.linspace(0, 9, 100))
-    second.restore(first.state())
+    assert snapshots.put_back(second, snapshots.take(first))
     second.add(torch.tensor([7]))
     first.add(torch.tensor([7]))
     for one, two in zip(
