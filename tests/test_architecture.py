@@ -21,6 +21,8 @@ FORBIDDEN = [
     ("coursekit.plots.x", "coursekit.metrics", "floors"),
     ("coursekit.harness.x", "coursekit.grading", "floors"),
     ("coursekit.harness.x", "coursekit.rl", "floors"),
+    ("coursekit.metrics.x", "coursekit.attribution", "floors"),
+    ("coursekit.attribution.x", "coursekit.rl", "floors"),
     ("coursekit.grading.x", "coursekit.cli", "floors"),
     ("coursekit.runtime", "coursekit.data", "floors"),
     ("coursekit.catalog", "coursekit.progress", "floors"),
