@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from coursekit.plots.distributions import histograms, reliability
     from coursekit.plots.grids import matrix, trajectories
     from coursekit.plots.lines import curves
+    from coursekit.plots.maps import attribution_maps, image_rows
     from coursekit.plots.panels import bars, scorecard_caption, scorecard_figure
     from coursekit.plots.saving import FigureFile, save
     from coursekit.plots.sheet import DARK_PAGE, INK, LIGHT_PAGE, new_figure, style
@@ -25,9 +26,11 @@ __all__ = [
     "LIGHT_PAGE",
     "Band",
     "FigureFile",
+    "attribution_maps",
     "bars",
     "curves",
     "histograms",
+    "image_rows",
     "matrix",
     "new_figure",
     "reliability",
@@ -42,6 +45,7 @@ _HOMES = {
     "distributions": ("histograms", "reliability"),
     "grids": ("matrix", "trajectories"),
     "lines": ("curves",),
+    "maps": ("attribution_maps", "image_rows"),
     "panels": ("bars", "scorecard_caption", "scorecard_figure"),
     "saving": ("FigureFile", "save"),
     "sheet": ("DARK_PAGE", "INK", "LIGHT_PAGE", "new_figure", "style"),
