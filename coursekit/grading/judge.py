@@ -229,11 +229,11 @@ def slow_imports(lesson: Lesson) -> list[str]:
     return ["torch._dynamo"] if optimizes else []
 
 
-# With these, code can look into or around what grades it. None is needed for an exercise.
+# With these, code can look into or around what grades it, or call a ready answer. None is needed for an exercise.
 _ODD = (
     "ctypes", "gc", "inspect", "importlib", "subprocess", "socket", "multiprocessing", "exec", "eval", "_getframe",
     "__code__", "__closure__", "__globals__", "__subclasses__", "settrace", "setprofile", "open", "compile",
-    "__import__", "builtins", "globals", "modules", "coursekit",
+    "__import__", "builtins", "globals", "modules", "coursekit", "captum",
 )  # fmt: skip
 
 
