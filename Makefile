@@ -59,6 +59,9 @@ bench: .bench-venv/.installed ## Measure training, grading and the lessons' fast
 	.bench-venv/bin/python benchmarks/class_of_200.py
 	.bench-venv/bin/python benchmarks/regularization.py
 	.bench-venv/bin/python benchmarks/attention.py
+	.bench-venv/bin/python benchmarks/attribution.py
+	.bench-venv/bin/python benchmarks/gans.py --width 32
+	.bench-venv/bin/python benchmarks/gans.py --width 64
 	.bench-venv/bin/python benchmarks/dqn.py speed
 	.bench-venv/bin/python benchmarks/dqn.py solve
 
