@@ -233,7 +233,7 @@ def slow_imports(lesson: Lesson) -> list[str]:
 _ODD = (
     "ctypes", "gc", "inspect", "importlib", "subprocess", "socket", "multiprocessing", "exec", "eval", "_getframe",
     "__code__", "__closure__", "__globals__", "__subclasses__", "settrace", "setprofile", "open", "compile",
-    "__import__", "builtins", "globals", "modules", "coursekit", "captum",
+    "__import__", "builtins", "globals", "sys", "coursekit", "captum",
 )  # fmt: skip
 
 
