@@ -237,7 +237,7 @@ def run_lesson(
         out / "report.html",
         result=result,
         title=f"{lesson.title}: {profile} run",
-        summary=" ".join([lesson.goal, *experiment.notes]),
+        summary="\n\n".join([lesson.goal, *experiment.notes]),
         figures=experiment.figures,
         config_text=to_yaml(settings),
         manifest=manifest,
