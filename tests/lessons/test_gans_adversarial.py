@@ -384,6 +384,20 @@ def test_a_loss_that_is_not_finite_ends_with_the_harnesss_error(digits, side):
         fit(module, digits, settings(), quiet=True)
 
 
+def test_a_generators_loss_that_is_not_finite_in_the_last_step_is_seen(digits):
+    """No later step would carry it into the discriminator's."""
+    module = build()
+    usual, last = module.loss, 6
+
+    def broken(fake: Tensor) -> Tensor:
+        return usual.generator(fake) * (math.nan if module.position.step == last - 1 else 1)
+
+    module.loss = AdversarialLoss("broken", usual.discriminator, broken)
+    with pytest.raises(DivergedError, match=rf"at step {last - 1} "):
+        fit(module, digits, settings(epochs=1), quiet=True)
+    assert module.position.step == last
+
+
 def test_weights_that_are_not_finite_end_it_too_whatever_the_score_would_say(digits, tmp_path):
     def score(samples: Tensor, real: Tensor, labels: Tensor) -> dict[str, float]:
         assert samples.isfinite().all()
