@@ -497,6 +497,16 @@ def penalty_without_a_graph(D, real, fake, lam, g):
     return lam * (norms - 1).square().mean() + nothing
 
 
+@wrong(
+    "gradient_penalty",
+    says="create_graph is missing: the slope is a constant then, and the penalty has no gradient at all.",
+)
+def penalty_that_is_a_constant(D, real, fake, lam, g):
+    _refuse(D)
+    norms = _slope(D, _between(real, fake, g), create_graph=False).flatten(1).norm(dim=1)
+    return lam * (norms - 1).square().mean()
+
+
 @wrong("gradient_penalty", says="ε has the shape of the pixels; one number for each sample keeps x̂ on the line.")
 def an_epsilon_for_each_pixel(D, real, fake, lam, g):
     _refuse(D)
