@@ -181,15 +181,14 @@ def test_it_can_write_to_its_folder_and_shared_memory_alone(inside):
     found = value(
         inside(
             """
-            places = ["/tmp/x", "/tmp/work/x", "/dev/shm/x", "x", "/dev/null", "/dev/zero", "/x", "/etc/passwd"]
+            places = ["/tmp/x", "/dev/shm/x", "x", "/dev/null", "/dev/zero", "/x", "/etc/passwd"]
             places += ["/proc/self/oom_score_adj", "/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"]
             return {place: tried(open, place, "w") for place in places}
             """
         )
     )
-    assert {place for place, result in found.items() if result == "done"} <= {
-        "/tmp/x", "/tmp/work/x", "/dev/shm/x", "x", "/dev/null", "/dev/zero",
-    }  # fmt: skip
+    written = {place for place, result in found.items() if result == "done"}
+    assert written <= {"/tmp/x", "/dev/shm/x", "x", "/dev/null", "/dev/zero"}
     assert found["x"] == found["/dev/shm/x"] == "done"
 
 

@@ -209,6 +209,22 @@ def test_a_check_has_its_time_once_and_not_for_every_call(quick, monkeypatch):
     assert report.exercises[0].seconds < 3
 
 
+@pytest.mark.parametrize(
+    ("line", "flags"),
+    [
+        ("import sys", ("the code uses `sys`",)),
+        ("from captum.attr import Saliency", ("the code uses `captum`",)),
+        ("from coursekit import attribution", ("the code uses `coursekit`",)),
+        ("parts = list(network.modules())", ()),
+    ],
+)
+def test_a_person_is_told_of_what_no_exercise_needs(quick, grader, line, flags):
+    """And not of a network's own modules."""
+    text = f"def double(x):\n    if len(x) < 0:\n        {line}\n    return 2 * x"
+    report = grader.grade(quick.submission(text, RIGHT_AVERAGE))
+    assert (verdicts(report), report.flags) == (["pass", "pass"], flags)
+
+
 # ----------------------------------------------------------------------------------- processes
 
 

@@ -67,6 +67,18 @@ def test_the_folder_holds_what_the_contract_names(finished):
         assert all({"value", "unit", "low", "high"} <= set(metric) for metric in card.values())
 
 
+def test_each_note_is_a_paragraph_of_the_report(tmp_path, monkeypatch):
+    def main(config: Any, experiment: Experiment) -> None:
+        experiment.note("The first.")
+        experiment.note("The second.")
+
+    monkeypatch.setattr(catalog.load(LESSON, "lesson"), "main", main)
+    result = run(tmp_path)
+    assert result["notes"] == ["The first.", "The second."]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert [page.count(f"<p>{note}</p>") for note in result["notes"]] == [1, 1]
+
+
 def test_the_learners_code_runs_beside_pytorchs(finished):
     result = json.loads((finished / "result.json").read_text())
     assert result["mine"]["path"] == "solution.py"
