@@ -156,6 +156,27 @@ def test_the_history_tells_what_a_translation_is_worth(digits):
     assert scores == {"cycle": 0.0, "error": 0.0, "accuracy": 1.0}
 
 
+def test_the_way_home_is_measured_apart_from_the_way_there():
+    """There adds 1, back takes 3 quarters of an image: on images of one number each error is known."""
+
+    class Adds(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x + 1
+
+    class Shrinks(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return 0.75 * x
+
+    critics = [torch.nn.Flatten(), torch.nn.Flatten()]
+    module = CycleGAN(Adds(), Shrinks(), critics, optimizer=lambda p: torch.optim.Adam(p))
+    first, second = torch.full((2, 1, 4, 4), 3.0), torch.full((2, 1, 4, 4), 10.0)
+    scores = module.evaluate([(torch.stack([first, second], 1), torch.zeros(2, dtype=torch.int64))])
+    assert scores == {"cycle": 0.0, "error": 6.0}
+    other = torch.full((2, 1, 4, 4), 1.0)
+    scores = module.evaluate([(torch.stack([other, second], 1), torch.zeros(2, dtype=torch.int64))])
+    assert scores == {"cycle": 0.5, "error": 8.0}
+
+
 def test_it_is_stopped_and_continues_bit_for_bit(digits, tmp_path):
     data = unpaired(digits, DOMAINS["mirrored"])
     training = Training(epochs=3, batch_size=16, device="cpu", threads=1)
